@@ -1,0 +1,1 @@
+//! JSON, metrics text and the channel list.

@@ -1,0 +1,1 @@
+//! The configuration file (TOML): every key with unit, default and range.

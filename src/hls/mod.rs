@@ -1,0 +1,1 @@
+//! HLS playlist text (RFC 8216): bytes and text only.

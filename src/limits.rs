@@ -1,0 +1,114 @@
+//! Every bound of the relay, in one place, with compile-time checks of how they relate.
+//!
+//! A value that an operator may change lives in [`crate::config`]; the range it may take lives here.
+#![forbid(unsafe_code)]
+
+// ---- HTTP requests (RFC 9112; sizes in bytes)
+
+/// Longest request head: request line, header fields and the empty line.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Longest request target.
+pub const REQUEST_TARGET_BYTES_MAX: usize = 4 << 10;
+/// Most header fields of one request.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+/// Time a client has from the first byte of a head to its last, milliseconds.
+pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
+
+// ---- HTTP responses of an origin
+
+/// Longest response head of an origin.
+pub const ORIGIN_HEAD_BYTES_MAX: usize = 32 << 10;
+/// Most header fields of an origin's response.
+pub const ORIGIN_HEADERS_MAX: usize = 128;
+/// Redirects followed before an origin counts as failed.
+pub const ORIGIN_REDIRECTS_MAX: usize = 5;
+/// Longest wait between two attempts to reach the origin of a watched channel, milliseconds.
+pub const ORIGIN_RETRY_MS_MAX: u64 = 2_000;
+/// Bytes read from an origin socket at once.
+pub const ORIGIN_READ_BYTES: usize = 64 << 10;
+
+// ---- MPEG-TS in
+
+/// Most elementary streams of one programme that become tracks.
+pub const TRACKS_MAX: usize = 32;
+/// Most programmes of one PAT that are looked at.
+pub const PROGRAMS_MAX: usize = 256;
+/// Longest PES payload, or access unit, that is put together before it is dropped and counted, bytes.
+pub const PES_BYTES_MAX: usize = 8 << 20;
+/// Longest private PES or section kept for a data track, bytes.
+pub const DATA_PES_BYTES_MAX: usize = 128 << 10;
+/// Most bytes of parameter sets kept for one video track.
+pub const PARAMETER_SETS_BYTES_MAX: usize = 16 << 10;
+/// Longest descriptor loop of one elementary stream that is kept, bytes (ISO/IEC 13818-1 2.4.4.9: 10 bits of length).
+pub const DESCRIPTORS_BYTES_MAX: usize = 1_023;
+
+// ---- rings and stores
+
+/// Samples an ES ring of a video track keeps by default.
+pub const VIDEO_RING_SAMPLES_DEFAULT: usize = 1_000;
+/// Samples an ES ring of an audio or data track keeps by default.
+pub const AUDIO_RING_SAMPLES_DEFAULT: usize = 2_000;
+/// Fewest and most samples a ring may be set to.
+pub const RING_SAMPLES_MIN: usize = 64;
+/// See [`RING_SAMPLES_MIN`].
+pub const RING_SAMPLES_MAX: usize = 100_000;
+/// Fewest bytes a ring may be set to: it must hold one largest access unit.
+pub const RING_BYTES_MIN: usize = 1 << 20;
+/// Most bytes a ring may be set to.
+pub const RING_BYTES_MAX: usize = 1 << 30;
+/// Bytes of one store block: a multiple of the page size.
+pub const BLOCK_BYTES: usize = 256 << 10;
+/// Most bytes of store blocks one shard may hold, the size of its sparse memfd.
+pub const SHARD_STORE_BYTES_MAX: usize = 1 << 36;
+
+// ---- segments (milliseconds)
+
+/// Shortest segment target. One second keeps media sequence numbers below unix seconds, so that a restart never regresses.
+pub const SEGMENT_TARGET_MS_MIN: u64 = 1_000;
+/// Longest segment target.
+pub const SEGMENT_TARGET_MS_MAX: u64 = 30_000;
+/// Fewest segments in a playlist window (RFC 8216 6.2.2: three target durations).
+pub const WINDOW_TARGETS_MIN: u64 = 3;
+/// A first playlist request is held this long before 503 (ExoPlayer gives up at 8 s, hls.js at 10 s).
+pub const FIRST_PLAYLIST_HOLD_MS: u64 = 7_000;
+
+// ---- continuous MPEG-TS
+
+/// A flush of the live stream at the latest after this many bytes.
+pub const FLUSH_BYTES: usize = 32 << 10;
+/// A flush of the live stream at the latest after this many microseconds.
+pub const FLUSH_US: u64 = 40_000;
+/// Longest interval between two PCRs, 90 kHz ticks (ISO/IEC 13818-1 2.7.2: 100 ms).
+pub const PCR_INTERVAL_TICKS_MAX: i64 = 9_000;
+/// Longest time a DTS may lie after the PCR that goes before it, 90 kHz ticks (ISO/IEC 13818-1 2.4.2.6: one second).
+pub const PCR_LEAD_TICKS_MAX: i64 = 90_000;
+/// Longest interval between two PATs or PMTs, 90 kHz ticks (ETSI TR 101 290 5.2.1: 500 ms).
+pub const PSI_INTERVAL_TICKS_MAX: i64 = 45_000;
+/// Viewers pushed in one go before the executor gets to run others.
+pub const PUMP_BATCH: usize = 256;
+
+// ---- runtime
+
+/// Period of the pacemaker while a shard has connections, milliseconds.
+pub const TICK_BUSY_MS: u64 = 5;
+/// Period of the pacemaker on an idle shard, milliseconds.
+pub const TICK_IDLE_MS: u64 = 250;
+/// Messages a mesh queue between two shards holds.
+pub const MESH_QUEUE_LEN: usize = 1_024;
+/// Most shards.
+pub const SHARDS_MAX: usize = 256;
+/// Most channels a config may name.
+pub const CHANNELS_MAX: usize = 100_000;
+
+const _: () = {
+    assert!(BLOCK_BYTES.is_multiple_of(4096));
+    assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+    assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+    assert!(FLUSH_BYTES < BLOCK_BYTES);
+    assert!(PCR_INTERVAL_TICKS_MAX < PCR_LEAD_TICKS_MAX);
+    assert!(SEGMENT_TARGET_MS_MIN >= 1_000);
+    assert!(DATA_PES_BYTES_MAX < PES_BYTES_MAX);
+    assert!(FIRST_PLAYLIST_HOLD_MS < 8_000);
+    assert!(TICK_BUSY_MS < TICK_IDLE_MS);
+    assert!(RING_BYTES_MIN <= PES_BYTES_MAX && PES_BYTES_MAX <= RING_BYTES_MAX);
+};

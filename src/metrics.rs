@@ -1,0 +1,1 @@
+//! Counters of the process and of each channel, and their Prometheus text.

@@ -1,0 +1,1 @@
+//! Origin protocols as sans-IO state machines.

@@ -1,0 +1,23 @@
+//! The processors: what turns samples into each format's bytes and text.
+//!
+//! A packager is made lazily, when somebody first asks for its format. It reads the channel's [`Feed`] with plain cursors,
+//! is backfilled from it at existing cuts, and writes an immutable store that viewers on every shard read.
+#![forbid(unsafe_code)]
+
+use crate::es::TrackId;
+use crate::ring::es::EsRing;
+use crate::timeline::Cut;
+use std::collections::VecDeque;
+
+/// What a channel's session holds for its packagers: a ring per track rendition and the cuts they share.
+pub struct Feed {
+    pub rings: Vec<TrackRing>,
+    /// The newest cuts, oldest first; a cut stays while its sample is in the reference track's ring.
+    pub cuts: VecDeque<Cut>,
+}
+
+/// One track rendition's ring. Its newest description is in the ring itself ([`EsRing::track_at`]).
+pub struct TrackRing {
+    pub id: TrackId,
+    pub ring: EsRing,
+}

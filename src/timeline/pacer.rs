@@ -1,0 +1,1 @@
+//! Evens out bursty origins: tells how long the demuxer has to wait before it goes on past a PCR.
