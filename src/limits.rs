@@ -58,6 +58,8 @@ pub const RING_BYTES_MIN: usize = 1 << 20;
 pub const RING_BYTES_MAX: usize = 1 << 30;
 /// Bytes of one store block: a multiple of the page size.
 pub const BLOCK_BYTES: usize = 256 << 10;
+/// Fewest bytes of store blocks one shard may be set to.
+pub const SHARD_STORE_BYTES_MIN: usize = 16 << 20;
 /// Most bytes of store blocks one shard may hold, the size of its sparse memfd.
 pub const SHARD_STORE_BYTES_MAX: usize = 1 << 36;
 
@@ -67,6 +69,10 @@ pub const SHARD_STORE_BYTES_MAX: usize = 1 << 36;
 pub const SEGMENT_TARGET_MS_MIN: u64 = 1_000;
 /// Longest segment target.
 pub const SEGMENT_TARGET_MS_MAX: u64 = 30_000;
+/// Longest EXT-X-TARGETDURATION.
+pub const SEGMENT_MAX_MS_MAX: u64 = 60_000;
+/// Longest playlist window.
+pub const WINDOW_MS_MAX: u64 = 600_000;
 /// Fewest segments in a playlist window (RFC 8216 6.2.2: three target durations).
 pub const WINDOW_TARGETS_MIN: u64 = 3;
 /// A first playlist request is held this long before 503 (ExoPlayer gives up at 8 s, hls.js at 10 s).
@@ -100,7 +106,27 @@ pub const SHARDS_MAX: usize = 256;
 /// Most channels a config may name.
 pub const CHANNELS_MAX: usize = 100_000;
 
+// ---- configuration and channel lists
+
+/// Largest config file or channel list that is read.
+pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
+/// Longest channel id.
+pub const CHANNEL_ID_BYTES_MAX: usize = 64;
+/// Longest name of a header that an operator sets for an origin.
+pub const CONFIG_HEADER_NAME_BYTES_MAX: usize = 64;
+/// Longest value of a header that an operator sets for an origin.
+pub const CONFIG_HEADER_VALUE_BYTES_MAX: usize = 4 << 10;
+/// One past the largest CPU id (CPU_SETSIZE of sched_setaffinity(2)).
+pub const CPUS_MAX: usize = 1_024;
+/// Longest line of a channel list that is looked at.
+pub const M3U_LINE_BYTES_MAX: usize = 64 << 10;
+/// Most warnings kept of one channel list.
+pub const M3U_WARNINGS_MAX: usize = 1_000;
+
 const _: () = {
+    assert!(SHARD_STORE_BYTES_MIN.is_multiple_of(BLOCK_BYTES));
+    assert!(SHARDS_MAX <= CPUS_MAX);
+    assert!(WINDOW_TARGETS_MIN * SEGMENT_MAX_MS_MAX <= WINDOW_MS_MAX);
     assert!(BLOCK_BYTES.is_multiple_of(4096));
     assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
     assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
