@@ -60,6 +60,8 @@ pub const RING_BYTES_MAX: usize = 1 << 30;
 pub const BLOCK_BYTES: usize = 256 << 10;
 /// Fewest bytes of store blocks one shard may be set to.
 pub const SHARD_STORE_BYTES_MIN: usize = 16 << 20;
+/// Most blocks one store may hold (4 GiB), so that no channel starves its shard.
+pub const STORE_BLOCKS_MAX: usize = 1 << 14;
 /// Most bytes of store blocks one shard may hold, the size of its sparse memfd.
 pub const SHARD_STORE_BYTES_MAX: usize = 1 << 36;
 
@@ -129,6 +131,7 @@ const _: () = {
     assert!(WINDOW_TARGETS_MIN * SEGMENT_MAX_MS_MAX <= WINDOW_MS_MAX);
     assert!(BLOCK_BYTES.is_multiple_of(4096));
     assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+    assert!(STORE_BLOCKS_MAX < SHARD_STORE_BYTES_MAX / BLOCK_BYTES);
     assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(FLUSH_BYTES < BLOCK_BYTES);
     assert!(PCR_INTERVAL_TICKS_MAX < PCR_LEAD_TICKS_MAX);
