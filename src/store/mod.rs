@@ -1,84 +1,47 @@
 //! Append-only stores of muxed bytes in recycled memfd blocks. A published byte never changes; readers hold the block.
 //!
-//! One [`Arena`] per shard, one [`StoreWriter`] per muxed stream on its owner shard, any number of [`StoreReader`]s on any shard.
+//! One [`Arena`] per shard, one [`StoreWriter`] per muxed stream on its owner shard, any number of [`StoreReader`]s and
+//! [`Held`] ranges on any shard.
+//!
+//! ```text
+//!  StoreWriter ── append, publish, trim ──► StoreShared: published (AtomicU64), start, table of Arc<Block>
+//!                                               │ clone an Arc under a short lock, once per block and reader
+//!                       StoreReader (one block) ┴ Held (the blocks of a segment) ──► Piece: bytes + (fd, offset) for sendfile(2)
+//! ```
+//!
+//! Position `p` of a store lies in its block `p / BLOCK_BYTES`: blocks are filled to the brim, and a position never moves.
+//!
+//! Invariants
+//! - Bytes before `published` never change while anyone can see them, a socket's queue included: when the last holder of a
+//!   block goes, on whatever thread, its pages are punched out of the file *before* its slot can be taken again. The file then gets fresh
+//!   pages; those that a socket still holds (`sendfile` queues pages, not bytes) live on with the old content.
+//! - A reader never makes the writer wait for longer than the clone of an `Arc`, and pins at most the blocks it holds;
+//!   [`StoreShared::pinned_blocks`] says how many that are, so that the owner can cut the oldest.
+//!
+//! What it deliberately does not do: know what the bytes mean, wait for bytes, or touch a socket.
 
-use std::io;
+mod arena;
+mod reader;
+mod shared;
+mod writer;
+
+pub use arena::Arena;
+pub use reader::{Held, StoreReader};
+pub use shared::StoreShared;
+pub use writer::StoreWriter;
+
 use std::os::fd::RawFd;
-use std::sync::Arc;
-
-/// A shard's sparse memfd, cut into blocks of [`crate::limits::BLOCK_BYTES`].
-pub struct Arena {}
-
-impl Arena {
-    /// An arena of at most `bytes_max` bytes, none of them touched yet.
-    pub fn new(_bytes_max: usize) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Arena {}))
-    }
-    /// Blocks in use, by writers and by readers that still hold them.
-    pub fn blocks_in_use(&self) -> usize {
-        0
-    }
-}
-
-/// The owner's end: appends, publishes, trims.
-pub struct StoreWriter {
-    shared: Arc<StoreShared>,
-}
-
-/// What all shards see of a store.
-pub struct StoreShared {}
 
 /// A run of published bytes within one block.
+#[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
+    /// The bytes, at most [`crate::limits::BLOCK_BYTES`] of them.
     pub bytes: &'a [u8],
-    /// The arena's memfd and the offset of `bytes` in it, for sendfile(2). Valid while the reader is not moved.
+    /// The arena's memfd, for sendfile(2). Valid while the reader is not moved.
     pub fd: RawFd,
+    /// Offset of `bytes` in `fd`. Always give it to sendfile: the file's own offset is shared by all.
     pub file_offset: u64,
 }
 
-impl StoreWriter {
-    pub fn new(_arena: Arc<Arena>) -> Self {
-        StoreWriter { shared: Arc::new(StoreShared {}) }
-    }
-    pub fn shared(&self) -> &Arc<StoreShared> {
-        &self.shared
-    }
-    /// Appends without publishing. Err when the arena is full: nothing was appended.
-    pub fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-    /// Position one past the last appended byte.
-    pub fn end(&self) -> u64 {
-        0
-    }
-    /// Makes all appended bytes visible to readers (Release).
-    pub fn publish(&mut self) {}
-    /// Lets go of all blocks that lie wholly before `pos`. Readers that hold one keep it.
-    pub fn trim(&mut self, _pos: u64) {}
-}
-
-impl StoreShared {
-    /// Position one past the last published byte (Acquire).
-    pub fn published(&self) -> u64 {
-        0
-    }
-    /// Oldest position still held.
-    pub fn start(&self) -> u64 {
-        0
-    }
-}
-
-/// One reader's view; keeps the block it stands in.
-pub struct StoreReader {
-    _shared: Arc<StoreShared>,
-}
-
-impl StoreReader {
-    pub fn new(shared: Arc<StoreShared>) -> Self {
-        StoreReader { _shared: shared }
-    }
-    /// The published bytes from `pos` to the end of its block, at most `len_max`; `None` when `pos` was trimmed away or is not published yet.
-    pub fn piece(&mut self, _pos: u64, _len_max: usize) -> Option<Piece<'_>> {
-        None
-    }
-}
+#[cfg(test)]
+mod tests;
