@@ -9,6 +9,10 @@
 pub const REQUEST_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Longest request target.
 pub const REQUEST_TARGET_BYTES_MAX: usize = 4 << 10;
+/// Longest method token that is looked at before it counts as unknown.
+pub const REQUEST_METHOD_BYTES_MAX: usize = 32;
+/// Empty lines that are ignored before a request line (RFC 9112 2.2).
+pub const REQUEST_LEADING_CRLF_MAX: usize = 4;
 /// Most header fields of one request.
 pub const REQUEST_HEADERS_MAX: usize = 64;
 /// Time a client has from the first byte of a head to its last, milliseconds.
