@@ -138,82 +138,75 @@ fn every_key_takes_effect() {
     assert_eq!(config.channel("two"), None);
 }
 
+/// Wrong configs, and how the error of each begins.
+const WRONG: &[(&str, &str)] = &[
+    ("[server]\nlisen = []\n", "config:2: key `server.lisen`: there is no such key; did you mean `listen`?"),
+    (
+        "[idle]\nfrobnicate = 1\n",
+        "config:2: key `idle.frobnicate`: there is no such key; keys here are session_ms, variant_ms",
+    ),
+    ("[media]\n\nwindow_ms = \"20s\"\n", "config:3: key `media.window_ms`: invalid type: string \"20s\"; give u64"),
+    ("[origin]\npace = 1\n", "config:2: key `origin.pace`: invalid type: integer `1`; give a boolean"),
+    ("[server]\nlisten = [\"localhost\"]\n", "config:2: key `server.listen[0]`: invalid socket address syntax"),
+    ("[server]\nsteering = \"rss\"\n", "config:2: key `server.steering`: unknown variant `rss`; give `hash` or `cpu`"),
+    ("[server]\nlisten = []\n", "config:2: key `server.listen`: there is no address to listen on; give at least one"),
+    ("[server\n", "config:1: not valid TOML: "),
+    ("[server]\nshards = 1\nshards = 2\n", "config:3: not valid TOML: duplicate key"),
+    (
+        "[server]\ncores = [1]\nshards = 2\n",
+        "config:3: key `server.shards`: 2 shards do not fit on 1 listed cores; list more",
+    ),
+    ("[server]\ncores = [1, 1]\n", "config:2: key `server.cores[1]`: CPU 1 is listed twice; remove one"),
+    (
+        "[server]\nadmin_listen = \"127.0.0.1:8080\"\n",
+        "config:1: key `server.listen[0]`: 127.0.0.1:8080 is the admin address too",
+    ),
+    ("[media]\nsegment_max_ms = 4500\n", "config:2: key `media.segment_max_ms`: 4500 ms is no whole number of seconds"),
+    (
+        "[media]\nsegment_max_ms = 1000\n",
+        "config:2: key `media.segment_max_ms`: 1000 ms is below media.segment_target_ms, 2000",
+    ),
+    (
+        "[media]\nwindow_ms = 11999\n",
+        "config:2: key `media.window_ms`: 11999 ms is below three target durations (RFC 8216 6.2.2); give at least 12000",
+    ),
+    (
+        "[media]\nstore_bytes_max = 16777217\n",
+        "config:2: key `media.store_bytes_max`: not a whole number of blocks; give a multiple of 262144",
+    ),
+    (
+        "[origin]\nuser_agent = \"a\\nb\"\n",
+        "config:2: key `origin.user_agent`: has characters that a header value cannot carry",
+    ),
+    ("[[channel]]\nname = \"x\"\n", "config:1: key `channel[0]`: the key `id` is missing; add it"),
+    ("[[channel]]\nid = \"a\"\n", "config:1: key `channel[0]`: channel `a` has no origin; give origins"),
+    (
+        "[[channel]]\nid = \"..\"\norigins = [\"http://h\"]\n",
+        "config:2: key `channel[0].id`: \"..\" cannot stand in a URL; use 1 to 64",
+    ),
+    (
+        "[[channel]]\nid = \"a\"\norigins = [\n\"http://h\",\n\"https://h\"]\n",
+        "config:5: key `channel[0].origins[1]`: origins of scheme `https` are not supported; name the http:// address",
+    ),
+    (
+        "[[channel]]\nid = \"a\"\norigins = [\"http://h\"]\nprogram = 0\n",
+        "config:4: key `channel[0].program`: invalid value",
+    ),
+    (
+        "[[channel]]\nid = \"a\"\n[[channel.origin]]\nurl = \"http://h\"\nheaders = { Host = \"x\" }\n",
+        "config:5: key `channel[0].origin[0].headers.Host`: the relay sets `Host` itself; remove it",
+    ),
+    (
+        "[[channel]]\nid = \"a\"\n[[channel.origin]]\nurl = \"http://h\"\nheaders = { A = \"x\\r\\nB: y\" }\n",
+        "config:5: key `channel[0].origin[0].headers.A`: has characters",
+    ),
+    ("[[m3u]]\nfile = \"no/such/list.m3u\"\n", "config:2: key `m3u[0].file`: `no/such/list.m3u`: No such file"),
+    ("[[m3u]]\nfile = \"x\"\nprefix = \"a/\"\n", "config:3: key `m3u[0].prefix`: \"a/\" cannot begin a channel id"),
+];
+
 #[test]
 fn errors_name_line_key_and_remedy() {
-    let cases = [
-        ("[server]\nlisen = []\n", "config:2: key `server.lisen`: there is no such key; did you mean `listen`?"),
-        (
-            "[idle]\nfrobnicate = 1\n",
-            "config:2: key `idle.frobnicate`: there is no such key; keys here are session_ms, variant_ms",
-        ),
-        ("[media]\n\nwindow_ms = \"20s\"\n", "config:3: key `media.window_ms`: invalid type: string \"20s\"; give u64"),
-        ("[origin]\npace = 1\n", "config:2: key `origin.pace`: invalid type: integer `1`; give a boolean"),
-        ("[server]\nlisten = [\"localhost\"]\n", "config:2: key `server.listen[0]`: invalid socket address syntax"),
-        (
-            "[server]\nsteering = \"rss\"\n",
-            "config:2: key `server.steering`: unknown variant `rss`; give `hash` or `cpu`",
-        ),
-        (
-            "[server]\nlisten = []\n",
-            "config:2: key `server.listen`: there is no address to listen on; give at least one",
-        ),
-        ("[server\n", "config:1: not valid TOML: "),
-        ("[server]\nshards = 1\nshards = 2\n", "config:3: not valid TOML: duplicate key"),
-        (
-            "[server]\ncores = [1]\nshards = 2\n",
-            "config:3: key `server.shards`: 2 shards do not fit on 1 listed cores; list more",
-        ),
-        ("[server]\ncores = [1, 1]\n", "config:2: key `server.cores[1]`: CPU 1 is listed twice; remove one"),
-        (
-            "[server]\nadmin_listen = \"127.0.0.1:8080\"\n",
-            "config:1: key `server.listen[0]`: 127.0.0.1:8080 is the admin address too",
-        ),
-        (
-            "[media]\nsegment_max_ms = 4500\n",
-            "config:2: key `media.segment_max_ms`: 4500 ms is no whole number of seconds",
-        ),
-        (
-            "[media]\nsegment_max_ms = 1000\n",
-            "config:2: key `media.segment_max_ms`: 1000 ms is below media.segment_target_ms, 2000",
-        ),
-        (
-            "[media]\nwindow_ms = 11999\n",
-            "config:2: key `media.window_ms`: 11999 ms is below three target durations (RFC 8216 6.2.2); give at least 12000",
-        ),
-        (
-            "[media]\nstore_bytes_max = 16777217\n",
-            "config:2: key `media.store_bytes_max`: not a whole number of blocks; give a multiple of 262144",
-        ),
-        (
-            "[origin]\nuser_agent = \"a\\nb\"\n",
-            "config:2: key `origin.user_agent`: has characters that a header value cannot carry",
-        ),
-        ("[[channel]]\nname = \"x\"\n", "config:1: key `channel[0]`: the key `id` is missing; add it"),
-        ("[[channel]]\nid = \"a\"\n", "config:1: key `channel[0]`: channel `a` has no origin; give origins"),
-        (
-            "[[channel]]\nid = \"..\"\norigins = [\"http://h\"]\n",
-            "config:2: key `channel[0].id`: \"..\" cannot stand in a URL; use 1 to 64",
-        ),
-        (
-            "[[channel]]\nid = \"a\"\norigins = [\n\"http://h\",\n\"https://h\"]\n",
-            "config:5: key `channel[0].origins[1]`: origins of scheme `https` are not supported; name the http:// address",
-        ),
-        (
-            "[[channel]]\nid = \"a\"\norigins = [\"http://h\"]\nprogram = 0\n",
-            "config:4: key `channel[0].program`: invalid value",
-        ),
-        (
-            "[[channel]]\nid = \"a\"\n[[channel.origin]]\nurl = \"http://h\"\nheaders = { Host = \"x\" }\n",
-            "config:5: key `channel[0].origin[0].headers.Host`: the relay sets `Host` itself; remove it",
-        ),
-        (
-            "[[channel]]\nid = \"a\"\n[[channel.origin]]\nurl = \"http://h\"\nheaders = { A = \"x\\r\\nB: y\" }\n",
-            "config:5: key `channel[0].origin[0].headers.A`: has characters",
-        ),
-        ("[[m3u]]\nfile = \"no/such/list.m3u\"\n", "config:2: key `m3u[0].file`: `no/such/list.m3u`: No such file"),
-        ("[[m3u]]\nfile = \"x\"\nprefix = \"a/\"\n", "config:3: key `m3u[0].prefix`: \"a/\" cannot begin a channel id"),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in WRONG {
         let message = error(text);
         assert!(message.starts_with(expected), "\n{text}\ngave     {message}\nexpected {expected}");
     }
