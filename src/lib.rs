@@ -2,7 +2,6 @@
 
 pub mod api;
 pub mod config;
-#[cfg(feature = "libav")]
 pub mod demo;
 pub mod es;
 pub mod hls;

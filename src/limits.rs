@@ -133,6 +133,17 @@ pub const M3U_LINE_BYTES_MAX: usize = 64 << 10;
 /// Most warnings kept of one channel list.
 pub const M3U_WARNINGS_MAX: usize = 1_000;
 
+// ---- synthetic origin
+
+/// Portions of the stream that may wait between the origin's source and its server.
+pub const DEMO_QUEUE_LEN: usize = 256;
+/// How much of the past the synthetic origin keeps, milliseconds: the longest burst, and how far a viewer may fall behind.
+pub const DEMO_HISTORY_MS: u64 = 12_000;
+/// Most bytes of the past it keeps.
+pub const DEMO_HISTORY_BYTES_MAX: usize = 32 << 20;
+/// Most connections it holds at once.
+pub const DEMO_CONNECTIONS_MAX: usize = 4_096;
+
 const _: () = {
     assert!(SHARD_STORE_BYTES_MIN.is_multiple_of(BLOCK_BYTES));
     assert!(SHARDS_MAX <= CPUS_MAX);
