@@ -1,6 +1,40 @@
 //! The one owner of time: input time stamps to one monotonic output timeline, epoch, discontinuities, cuts and segment numbers.
+//!
+//! ```text
+//!   RawTiming ─► track      missing stamps counted on, frame duration
+//!      │           │
+//!   PCR ─► pcr ─► bases     which stretch of source time: the current one, the one after a jump, the one before it
+//!                  │
+//!               mapping     33 bits -> 64-bit output time; the same for all tracks, so lip sync is untouched
+//!                  │  ▲
+//!                  │  └──── drift   output DTS against the wall clock: slew, or re-anchor at a cut
+//!                cuts       segments of the reference track, their numbers and discontinuities
+//!                  ▼
+//!               Placed { SampleMeta, Option<Cut> }
+//! ```
+//!
+//! **Anchor.** The DTS of the epoch's first key sample is the wall clock of its arrival. DTS and not PCR, because no sample of the reference
+//! then lies in the future, where DASH players that trust their clocks would not fetch it. From then on output follows the
+//! source's time stamps; the wall clock is counted on by the monotonic one, so a step of the machine's clock disturbs nothing.
+//!
+//! **Breaks.** After a jump output goes on where it was, one frame later, or later by the time that passed when the source was silent; all samples
+//! of a track behind the jump follow a first one with `discontinuity`, and the reference's next key begins a segment with
+//! `discontinuity`. After [`Timeline::source_break`] samples are dropped up to a key, as on a cold start: what they refer to is lost.
+//!
+//! What it deliberately does not do: hold samples, wait, or read a clock. Memory: under 100 bytes a track, and constants.
+#![forbid(unsafe_code)]
 
+mod bases;
+mod cuts;
+mod drift;
+mod mapping;
 pub mod pacer;
+mod pcr;
+mod place;
+mod reference;
+mod track;
+
+pub use place::Timeline;
 
 use crate::es::{Key, SampleMeta, TrackId, TrackKind};
 use crate::time::{MediaTime, Now, Ts33};
@@ -10,6 +44,15 @@ use crate::time::{MediaTime, Now, Ts33};
 pub struct Epoch {
     /// max(last known media sequence + 1, unix seconds at the session's start): the first media sequence **and** discontinuity sequence number.
     pub id: u64,
+}
+
+impl Epoch {
+    /// The epoch of a session that begins now. `last_known_sequence`: the highest media sequence number that any earlier session of the
+    /// channel is known to have used; `None` after a restart of the process, when unix seconds alone keep numbers from going back
+    /// (segments are at least one second long).
+    pub fn begin(last_known_sequence: Option<u64>, now: Now) -> Epoch {
+        Epoch { id: last_known_sequence.map_or(0, |last| last.saturating_add(1)).max(now.unix_us / 1_000_000) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +86,12 @@ pub struct Cut {
     pub start: MediaTime,
     /// Wall clock of `start`, microseconds since 1970: EXT-X-PROGRAM-DATE-TIME.
     pub program_date_time_us: u64,
+    /// Media in the segment that ends here, 90 kHz ticks: what its EXTINF says. It is `start` minus the segment's own start unless
+    /// time broke in between. Rounded to seconds it is never over [`Timeline::target_duration_s`]. 0 at the epoch's first cut.
+    pub previous_duration: i64,
     /// The timeline or the source's description broke at this cut.
     pub discontinuity: bool,
-    /// The segment begins with a key sample of the reference track.
+    /// Nothing in the segment needs anything before it: it begins with an IDR (or its like) of the reference track.
     pub independent: bool,
 }
 
@@ -53,7 +99,7 @@ pub struct Cut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub meta: SampleMeta,
-    /// This sample begins a segment. Only samples of the reference track cut.
+    /// This sample begins a segment. Only samples of the reference track cut, or of an audio track while the reference is silent.
     pub cut: Option<Cut>,
 }
 
@@ -69,3 +115,6 @@ pub enum DropReason {
     /// Too far behind or ahead of the reference track to belong to it.
     OutOfRange,
 }
+
+#[cfg(test)]
+mod tests;
