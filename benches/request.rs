@@ -3,9 +3,10 @@
 //! `cargo bench --bench request`. httparse gets what its own benchmarks give it: a fresh array of uninitialised
 //! headers per request. Ours also checks `Host`, framing and target form, which httparse leaves to its caller.
 
-use criterion::{Criterion, Throughput, black_box, criterion_group};
+use criterion::{Criterion, Throughput, criterion_group};
 use millrace::http::request::{Parsed, Progress, parse};
 use millrace::limits::REQUEST_HEADERS_MAX;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::time::Instant;
 

@@ -24,8 +24,16 @@ pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
 pub const ORIGIN_HEAD_BYTES_MAX: usize = 32 << 10;
 /// Most header fields of an origin's response.
 pub const ORIGIN_HEADERS_MAX: usize = 128;
+/// Longest chunk-size line with its extensions in an origin's chunked body.
+pub const ORIGIN_CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+/// Longest trailer section after an origin's chunked body.
+pub const ORIGIN_TRAILER_BYTES_MAX: usize = 16 << 10;
 /// Redirects followed before an origin counts as failed.
 pub const ORIGIN_REDIRECTS_MAX: usize = 5;
+/// First wait between two attempts to reach an origin, milliseconds; it doubles with every failure.
+pub const ORIGIN_RETRY_MS_MIN: u64 = 100;
+/// Milliseconds an origin must have delivered before its next failure counts as a first one.
+pub const ORIGIN_GOOD_MS: u64 = 10_000;
 /// Longest wait between two attempts to reach the origin of a watched channel, milliseconds.
 pub const ORIGIN_RETRY_MS_MAX: u64 = 2_000;
 /// Bytes read from an origin socket at once.
@@ -152,6 +160,7 @@ const _: () = {
     assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
     assert!(STORE_BLOCKS_MAX < SHARD_STORE_BYTES_MAX / BLOCK_BYTES);
     assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+    assert!(ORIGIN_RETRY_MS_MIN < ORIGIN_RETRY_MS_MAX && ORIGIN_RETRY_MS_MAX < ORIGIN_GOOD_MS);
     assert!(FLUSH_BYTES < BLOCK_BYTES);
     assert!(PCR_INTERVAL_TICKS_MAX < PCR_LEAD_TICKS_MAX);
     assert!(SEGMENT_TARGET_MS_MIN >= 1_000);

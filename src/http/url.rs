@@ -85,13 +85,24 @@ pub fn decode(encoded: &[u8], plus_is_space: bool) -> Result<Cow<'_, str>, UrlEr
     if !encoded.iter().any(special) {
         return checked(encoded).map(Cow::Borrowed);
     }
+    let decoded = unescape(encoded, plus_is_space).ok_or(UrlError::Escape)?;
+    checked(&decoded)?;
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| UrlError::Utf8)
+}
+
+/// Percent-decodes to any bytes; `None` for a broken escape.
+pub(crate) fn decode_bytes(encoded: &[u8]) -> Option<Vec<u8>> {
+    unescape(encoded, false)
+}
+
+fn unescape(encoded: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     while let [first, after @ ..] = rest {
         rest = after;
         match first {
             b'%' => {
-                let [high, low, after @ ..] = rest else { return Err(UrlError::Escape) };
+                let [high, low, after @ ..] = rest else { return None };
                 decoded.push(hex(*high)? << 4 | hex(*low)?);
                 rest = after;
             }
@@ -99,8 +110,7 @@ pub fn decode(encoded: &[u8], plus_is_space: bool) -> Result<Cow<'_, str>, UrlEr
             &byte => decoded.push(byte),
         }
     }
-    checked(&decoded)?;
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| UrlError::Utf8)
+    Some(decoded)
 }
 
 /// Appends `text` to `out` so that it stands for itself inside one path segment or query value: everything but the
@@ -162,8 +172,8 @@ fn checked(bytes: &[u8]) -> Result<&str, UrlError> {
     std::str::from_utf8(bytes).map_err(|_| UrlError::Utf8)
 }
 
-fn hex(digit: u8) -> Result<u8, UrlError> {
-    (digit as char).to_digit(16).map(|value| value as u8).ok_or(UrlError::Escape)
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]
