@@ -1,3 +1,66 @@
-//! Load generator and stream checker for the relay. It shares no code with the relay, so that its verdict is independent.
+//! Command line of the load generator and stream checker.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use loadtest::tscheck::{Checker, Report};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Checks what the relay sends.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Holds a transport stream against ISO/IEC 13818-1; exit code 1 when a rule is broken.
+    ///
+    /// Example: curl -s --max-time 60 URL | loadtest tscheck -
+    Tscheck {
+        /// The stream, or `-` for standard input.
+        file: PathBuf,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The stream must end with a whole packet (a segment), not wherever the capture was stopped.
+        #[arg(long)]
+        whole: bool,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Tscheck { file, json, whole } => {
+            let report = if file.as_os_str() == "-" {
+                check(io::stdin().lock(), whole)?
+            } else {
+                check(File::open(&file).with_context(|| format!("cannot open {}", file.display()))?, whole)?
+            };
+            if json {
+                println!("{}", serde_json::to_string_pretty(&report)?)
+            } else {
+                print!("{report}")
+            }
+            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn check(mut input: impl Read, whole: bool) -> Result<Report> {
+    let mut checker = Checker::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = input.read(&mut buffer).context("cannot read the stream")?;
+        if read == 0 {
+            break;
+        }
+        checker.push(&buffer[..read]);
+    }
+    Ok(if whole { checker.finish_whole() } else { checker.finish() })
+}
