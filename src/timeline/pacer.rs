@@ -285,7 +285,7 @@ mod tests {
             assert!(times[n + 1] - times[n] <= 400_000, "PCR {n} at {}, next at {}", times[n], times[n + 1]);
         }
         let held = times[300..].windows(2).filter(|pair| pair[1] - pair[0] >= 39_000).count();
-        assert!(held > 2_600, "{held} of 2,700 steps in real time");
+        assert!(held > 2_500, "{held} of 2,700 steps in real time");
     }
 
     #[test]
