@@ -111,6 +111,18 @@ pub const PSI_INTERVAL_TICKS_MAX: i64 = 45_000;
 /// Viewers pushed in one go before the executor gets to run others.
 pub const PUMP_BATCH: usize = 256;
 
+/// A video sample is held back for a track that lags behind by more than [`PCR_LEAD_TICKS_MAX`], until the newest sample is
+/// this much further ahead, 90 kHz ticks; then the track counts as late and no PCR waits for it.
+pub const LAGGARD_HOLD_TICKS: i64 = 45_000;
+/// Audio frames of one PES packet span at most this much, 90 kHz ticks.
+pub const AUDIO_PES_TICKS_MAX: i64 = 9_000;
+/// Audio frames are put into one PES packet only while it stays below this, bytes.
+pub const AUDIO_PES_BYTES_MAX: usize = 16 << 10;
+/// A packager muxes at most this much in one go, bytes: some milliseconds of work when it is backfilled.
+pub const PULL_BYTES_MAX: usize = 4 << 20;
+/// Most segments of a playlist window, and most that were taken off it and are still served.
+pub const WINDOW_SEGMENTS_MAX: usize = 1_024;
+
 // ---- runtime
 
 /// Period of the pacemaker while a shard has connections, milliseconds.
@@ -163,6 +175,9 @@ const _: () = {
     assert!(ORIGIN_RETRY_MS_MIN < ORIGIN_RETRY_MS_MAX && ORIGIN_RETRY_MS_MAX < ORIGIN_GOOD_MS);
     assert!(FLUSH_BYTES < BLOCK_BYTES);
     assert!(PCR_INTERVAL_TICKS_MAX < PCR_LEAD_TICKS_MAX);
+    assert!(AUDIO_PES_TICKS_MAX <= PCR_INTERVAL_TICKS_MAX);
+    assert!(AUDIO_PES_BYTES_MAX < 0xffff);
+    assert!(PULL_BYTES_MAX > FLUSH_BYTES);
     assert!(SEGMENT_TARGET_MS_MIN >= 1_000);
     assert!(DATA_PES_BYTES_MAX < PES_BYTES_MAX);
     // Kept buffers of all tracks leave room for a largest packet beside them.

@@ -1,1 +1,15 @@
-//! HLS playlist text (RFC 8216): bytes and text only.
+//! HLS playlist text (RFC 8216, and draft-pantos-hls-rfc8216bis where it is clearer).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `media.rs` | Media Playlist |
+//! | `multivariant.rs` | Multivariant Playlist |
+//! | `date.rs` | EXT-X-PROGRAM-DATE-TIME |
+//!
+//! Bytes and text only: nothing here knows of stores or sessions. Nothing per viewer ever stands in a playlist, so each is
+//! rendered once and shared by all.
+#![forbid(unsafe_code)]
+
+pub mod date;
+pub mod media;
+pub mod multivariant;

@@ -2,7 +2,19 @@
 //!
 //! A packager is made lazily, when somebody first asks for its format. It reads the channel's [`Feed`] with plain cursors,
 //! is backfilled from it at existing cuts, and writes an immutable store that viewers on every shard read.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mpegts.rs` | the TS packager: one store that continuous viewers and HLS-TS segments share |
+//! | `hls_ts.rs` | playlists over that store's window |
+//! | `interleave.rs` | rings merged into the order of a multiplex |
+//! | `window.rs` | the sliding window of segments |
 #![forbid(unsafe_code)]
+
+pub mod hls_ts;
+pub mod interleave;
+pub mod mpegts;
+pub mod window;
 
 use crate::es::TrackId;
 use crate::ring::es::EsRing;

@@ -1,0 +1,148 @@
+//! HLS with MPEG-TS segments: the playlists over a window of a TS store. Segments are ranges of the store that continuous
+//! viewers read as well.
+//!
+//! URLs, below `/relay/channel/{id}/`: the multivariant playlist stands there under any name and points to
+//! `{epoch}/ts/media.m3u8`; the media playlist points to `../../{epoch}/ts/{number}.ts`. So its segments resolve as well for a
+//! player that still polls the playlist of an epoch before and is answered with the one in force.
+//!
+//! The first segment of an epoch is marked EXT-X-DISCONTINUITY: to a player that comes from the epoch before it is one,
+//! and to one that begins there it means nothing.
+
+use super::window::{Segment, Window};
+use crate::es::{Params, Track};
+use crate::hls::{media, multivariant};
+use crate::timeline::Epoch;
+use bytes::Bytes;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Playlists and segments at one point in time; rendered once per change and shared by all viewers.
+#[derive(Clone, Debug)]
+pub struct TsSnapshot {
+    pub epoch: Epoch,
+    /// The Media Playlist; empty as long as no segment is complete.
+    pub media_playlist: Bytes,
+    /// ETag of the Media Playlist, with its quotes.
+    pub playlist_etag: String,
+    /// The Multivariant Playlist; empty as long as no segment is complete.
+    pub multivariant: Bytes,
+    /// Segments that are served, listed or not any more, oldest first, numbers consecutive.
+    pub segments: Box<[Segment]>,
+    /// Bit rate of the largest and of the average listed segment, bits a second; 0 as long as there is none.
+    pub peak_bits_per_second: u64,
+    pub average_bits_per_second: u64,
+}
+
+impl TsSnapshot {
+    /// A snapshot without segments.
+    pub fn empty(epoch: Epoch) -> Self {
+        TsSnapshot {
+            epoch,
+            media_playlist: Bytes::new(),
+            playlist_etag: String::new(),
+            multivariant: Bytes::new(),
+            segments: Box::default(),
+            peak_bits_per_second: 0,
+            average_bits_per_second: 0,
+        }
+    }
+
+    /// Whether there is a playlist to serve.
+    pub fn is_empty(&self) -> bool {
+        self.media_playlist.is_empty()
+    }
+
+    /// Store bytes of a segment; `None` when it is not complete yet or gone.
+    pub fn segment(&self, number: u64) -> Option<Range<u64>> {
+        let first = self.segments.first()?.number();
+        let index = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.segments.get(index).map(|s| s.range.clone())
+    }
+
+    /// One past the number of the newest complete segment.
+    pub fn next_number(&self) -> Option<u64> {
+        self.segments.last().map(|s| s.number() + 1)
+    }
+}
+
+/// Renders both playlists for the window as it is.
+pub fn snapshot(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[Arc<Track>]) -> TsSnapshot {
+    let Some(first) = window.listed().next() else { return TsSnapshot::empty(epoch) };
+    let (peak_bits_per_second, average_bits_per_second) = rates(window);
+    let header = media::Header {
+        target_duration_s,
+        media_sequence: first.number(),
+        discontinuity_sequence: first.cut.discontinuity_sequence - u64::from(is_marked(epoch, first)),
+        independent_segments: window.listed().all(|s| s.cut.independent),
+    };
+    let entries = window.listed().map(|segment| media::Entry {
+        uri: SegmentUri { epoch: epoch.id, number: segment.number() },
+        duration_90k: segment.duration_90k,
+        discontinuity: is_marked(epoch, segment),
+        program_date_time_us: segment.cut.program_date_time_us,
+    });
+    let mut media_playlist = String::with_capacity(4096);
+    media::write(&header, entries, &mut media_playlist);
+    let variant = variant(epoch, peak_bits_per_second, average_bits_per_second, tracks);
+    let mut multivariant = String::with_capacity(512);
+    multivariant::write(&[variant], &mut multivariant);
+    let segments: Box<[Segment]> = window.served().cloned().collect();
+    let newest = segments.last().map_or(0, Segment::number);
+    TsSnapshot {
+        epoch,
+        media_playlist: media_playlist.into(),
+        playlist_etag: format!("\"ts-{}-{newest}\"", epoch.id),
+        multivariant: multivariant.into(),
+        segments,
+        peak_bits_per_second,
+        average_bits_per_second,
+    }
+}
+
+/// Relative URI of a segment.
+struct SegmentUri {
+    epoch: u64,
+    number: u64,
+}
+
+impl fmt::Display for SegmentUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "../../{}/ts/{}.ts", self.epoch, self.number)
+    }
+}
+
+fn is_marked(epoch: Epoch, segment: &Segment) -> bool {
+    segment.cut.discontinuity || segment.number() == epoch.id
+}
+
+fn rates(window: &Window) -> (u64, u64) {
+    let peak = window.listed().map(Segment::bits_per_second).max().unwrap_or(0);
+    let bits: u64 = window.listed().map(|s| (s.range.end - s.range.start) * 8).sum();
+    let ticks: i64 = window.listed().map(|s| s.duration_90k).sum();
+    (peak, (u128::from(bits) * 90_000 / ticks.max(1) as u128) as u64)
+}
+
+fn variant(epoch: Epoch, bandwidth: u64, average_bandwidth: u64, tracks: &[Arc<Track>]) -> multivariant::Variant {
+    let mut variant = multivariant::Variant {
+        uri: format!("{}/ts/media.m3u8", epoch.id),
+        bandwidth,
+        average_bandwidth,
+        ..multivariant::Variant::default()
+    };
+    for track in tracks {
+        let codec = match &track.params {
+            Some(Params::Video(video)) => {
+                variant.resolution.get_or_insert((video.width, video.height));
+                variant.frame_rate = variant.frame_rate.or(video.frame_rate);
+                &video.rfc6381
+            }
+            Some(Params::Audio(audio)) => &audio.rfc6381,
+            None => continue,
+        };
+        if !codec.is_empty() && !variant.codecs.contains(codec) {
+            variant.codecs.push(codec.clone());
+        }
+    }
+    variant
+}

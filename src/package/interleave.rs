@@ -1,0 +1,238 @@
+//! Merges the rings of a channel into the order of a multiplex: lowest DTS first among what has arrived.
+//!
+//! In live operation that is nearly the order of arrival; in a backfill it is DTS order. A video sample waits only when
+//! a live audio track lags more than the one second behind it that a PCR can serve (`mpegts::mux::pcr`), and no longer than
+//! [`LAGGARD_HOLD_TICKS`] of media time. What it deliberately does not do: hold samples. All it keeps are cursors.
+
+use super::{Feed, TrackRing};
+use crate::es::{SampleMeta, Track, TrackId, TrackKind};
+use crate::limits::LAGGARD_HOLD_TICKS;
+use crate::mpegts::mux::pcr::LEAD_TICKS;
+use crate::ring::es::{Cursor, Entry, EsRing, Next, Seq};
+use crate::time::MediaTime;
+use std::sync::Arc;
+
+/// A track that has not begun is taken to lie this far behind the first sample, 90 kHz ticks.
+const LATE_START_TICKS: i64 = 72_000;
+
+/// One track's place in the merge.
+pub struct Lane {
+    pub id: TrackId,
+    pub kind: TrackKind,
+    /// Description in force for the next sample; `None` until one was met.
+    pub track: Option<Arc<Track>>,
+    /// Whether its samples go into the multiplex.
+    pub wanted: bool,
+    cursor: Cursor,
+    head: Option<SampleMeta>,
+    /// DTS of the sample taken last.
+    reached: Option<MediaTime>,
+    /// Its newest sample in the ring.
+    newest: Option<MediaTime>,
+}
+
+/// What happened on a lane between samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A description began, changed or ended.
+    Tracks,
+    /// The ring overwrote samples of this track that were not read.
+    Lost(TrackId, u64),
+}
+
+/// The sample to mux next.
+#[derive(Clone, Copy, Debug)]
+pub struct Pick {
+    /// Index into [`Interleave::lanes`].
+    pub lane: usize,
+    pub meta: SampleMeta,
+    /// No audio or video sample behind this one will have a smaller DTS.
+    pub ceiling: MediaTime,
+}
+
+#[derive(Default)]
+pub struct Interleave {
+    lanes: Vec<Lane>,
+    begun: Option<MediaTime>,
+}
+
+impl Interleave {
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// Places all cursors at a start: the reference track's at `seq`, the others' at their first sample that is not
+    /// before it in DTS.
+    pub fn start(&mut self, feed: &Feed, reference: TrackId, seq: Seq, dts: MediaTime) {
+        self.lanes.clear();
+        self.begun = Some(dts);
+        for ring in &feed.rings {
+            let next = if ring.id == reference { seq } else { seq_at_dts(&ring.ring, dts) };
+            self.lanes.extend(lane(ring, next));
+        }
+    }
+
+    /// Takes note of rings that came and went. Call before a run of [`Interleave::next`].
+    pub fn sync(&mut self, feed: &Feed, mut on_event: impl FnMut(Event)) {
+        let before = self.lanes.len();
+        self.lanes.retain(|lane| ring_of(feed, lane.id).is_some());
+        if self.lanes.len() < before {
+            on_event(Event::Tracks);
+        }
+        for ring in &feed.rings {
+            if self.lanes.iter().all(|lane| lane.id != ring.id) {
+                self.lanes.extend(lane(ring, ring.ring.range().start));
+            }
+        }
+        for lane in &mut self.lanes {
+            lane.head = None;
+            lane.newest = ring_of(feed, lane.id).and_then(newest_dts).max(lane.newest);
+        }
+    }
+
+    /// The next sample in order, or nothing when there is none or it has to wait. Does not move on: [`Interleave::take`] does.
+    pub fn next(&mut self, feed: &Feed, mut on_event: impl FnMut(Event)) -> Option<Pick> {
+        for lane in &mut self.lanes {
+            if lane.head.is_none() {
+                lane.advance(feed, &mut on_event);
+            }
+        }
+        let ready = self.lanes.iter().enumerate().filter_map(|(i, lane)| Some((i, lane, lane.head?)));
+        let (lane, _, meta) = ready.min_by_key(|(i, lane, meta)| (meta.dts, lane.kind != TrackKind::Video, *i))?;
+        let ceiling = self.ceiling();
+        let waits = self.lanes[lane].kind != TrackKind::Data && meta.dts - ceiling > LEAD_TICKS;
+        (!waits).then_some(Pick { lane, meta, ceiling })
+    }
+
+    /// The bytes of the picked lane's sample; moves behind it.
+    pub fn take<'a>(&mut self, feed: &'a Feed, lane: usize) -> Option<(SampleMeta, &'a [u8])> {
+        let lane = &mut self.lanes[lane];
+        lane.head = None;
+        let Next::Entry(_, Entry::Sample { meta, data }) = ring_of(feed, lane.id)?.next(&mut lane.cursor) else {
+            return None;
+        };
+        lane.reached = Some(meta.dts);
+        Some((*meta, data))
+    }
+
+    /// The sample that follows in the lane, when it is there and is a sample.
+    pub fn peek<'a>(&self, feed: &'a Feed, lane: usize) -> Option<(SampleMeta, &'a [u8])> {
+        let lane = &self.lanes[lane];
+        let mut probe = lane.cursor;
+        match ring_of(feed, lane.id)?.next(&mut probe) {
+            Next::Entry(_, Entry::Sample { meta, data }) => Some((*meta, data)),
+            _ => None,
+        }
+    }
+
+    fn ceiling(&self) -> MediaTime {
+        let timed = || self.lanes.iter().filter(|lane| lane.wanted && lane.kind != TrackKind::Data);
+        let newest = timed().filter_map(|lane| lane.newest).max();
+        let late = newest.map_or(MediaTime(i64::MIN), |newest| newest + -(LEAD_TICKS + LAGGARD_HOLD_TICKS));
+        timed()
+            .filter_map(|lane| match lane.head {
+                Some(head) => Some(head.dts),
+                None => {
+                    let reached = lane.reached.or(self.begun.map(|begun| begun + -LATE_START_TICKS))?;
+                    (reached > late).then_some(reached)
+                }
+            })
+            .min()
+            .unwrap_or(MediaTime(i64::MAX))
+    }
+}
+
+impl Lane {
+    /// Reads up to the next wanted sample and leaves the cursor on it.
+    fn advance(&mut self, feed: &Feed, on_event: &mut impl FnMut(Event)) {
+        let Some(ring) = ring_of(feed, self.id) else { return };
+        loop {
+            let mut probe = self.cursor;
+            match ring.next(&mut probe) {
+                Next::Empty => return,
+                Next::Entry(_, Entry::Sample { meta, .. }) if self.wanted => {
+                    self.head = Some(*meta);
+                    return;
+                }
+                Next::Entry(_, Entry::Track(track)) => {
+                    self.describe(track.clone());
+                    on_event(Event::Tracks);
+                }
+                Next::Entry(_, Entry::End) => {
+                    self.wanted = false;
+                    on_event(Event::Tracks);
+                }
+                Next::Entry(..) => {}
+                Next::Lost(count) => {
+                    if let Some(track) = ring.track_at(probe.next) {
+                        self.describe(track.clone());
+                    }
+                    on_event(Event::Lost(self.id, count));
+                }
+            }
+            self.cursor = probe;
+        }
+    }
+
+    fn describe(&mut self, track: Arc<Track>) {
+        self.kind = track.kind();
+        self.wanted = super::mpegts::fits_ts(&track);
+        self.track = Some(track);
+    }
+}
+
+/// Sequence number and time stamps of the reference sample that begins a cut at `start`; `None` when the ring lost it.
+pub fn find_cut(ring: &EsRing, start: MediaTime) -> Option<(Seq, SampleMeta)> {
+    samples(ring).find(|(_, meta)| meta.pts == start)
+}
+
+/// DTS of the oldest sample that is left.
+pub fn oldest_dts(ring: &EsRing) -> Option<MediaTime> {
+    samples(ring).next().map(|(_, meta)| meta.dts)
+}
+
+fn lane(ring: &TrackRing, next: Seq) -> Option<Lane> {
+    let track = ring.ring.track_at(next)?.clone();
+    let mut lane = Lane {
+        id: ring.id,
+        kind: track.kind(),
+        track: None,
+        wanted: false,
+        cursor: Cursor { next },
+        head: None,
+        reached: None,
+        newest: None,
+    };
+    lane.describe(track);
+    Some(lane)
+}
+
+fn ring_of(feed: &Feed, id: TrackId) -> Option<&EsRing> {
+    feed.rings.iter().find(|ring| ring.id == id).map(|ring| &ring.ring)
+}
+
+fn samples(ring: &EsRing) -> impl Iterator<Item = (Seq, SampleMeta)> {
+    let mut cursor = Cursor { next: ring.range().start };
+    std::iter::from_fn(move || {
+        loop {
+            match ring.next(&mut cursor) {
+                Next::Entry(seq, Entry::Sample { meta, .. }) => return Some((seq, *meta)),
+                Next::Empty => return None,
+                _ => {}
+            }
+        }
+    })
+}
+
+fn seq_at_dts(ring: &EsRing, dts: MediaTime) -> Seq {
+    samples(ring).find(|(_, meta)| meta.dts >= dts).map_or(ring.range().end, |(seq, _)| seq)
+}
+
+fn newest_dts(ring: &EsRing) -> Option<MediaTime> {
+    let range = ring.range();
+    let mut cursor = Cursor { next: range.end.checked_sub(1).filter(|seq| range.contains(seq))? };
+    match ring.next(&mut cursor) {
+        Next::Entry(_, Entry::Sample { meta, .. }) => Some(meta.dts),
+        _ => None,
+    }
+}
