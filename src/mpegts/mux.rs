@@ -29,7 +29,9 @@ use pes::PesShape;
 use psi::PMT_PID;
 use std::sync::Arc;
 
-/// Tables are written again this long after the last ones, 90 kHz ticks: early enough that the next sample is not too late.
+/// When the PCR is about to get further than this beyond the last tables, new ones are written, 90 kHz ticks.
+const PSI_DUE_TICKS: i64 = PSI_INTERVAL_TICKS_MAX - 4_500;
+/// Within a longer step, tables are this far apart, 90 kHz ticks.
 const PSI_AGAIN_TICKS: i64 = PSI_INTERVAL_TICKS_MAX - 9_000;
 /// A PCR inside a PES packet needs at least this many bytes of it.
 const STEP_BYTES_MIN: usize = 1_000;
@@ -171,22 +173,19 @@ impl TsMuxer {
 
     /// Appends one sample as whole packets. Tables that are due come first of all, PCRs behind them.
     pub fn write(&mut self, sample: &MuxSample<'_>, out: &mut Vec<u8>) -> Result<(), MuxError> {
-        let index = self
-            .streams
-            .iter()
-            .position(|s| s.track.id == sample.track)
-            .ok_or(MuxError::UnknownTrack(sample.track))?;
+        let index =
+            self.streams.iter().position(|s| s.track.id == sample.track).ok_or(MuxError::UnknownTrack(sample.track))?;
         let is_pcr_stream = index == self.pcr_stream;
         let stream = &mut self.streams[index];
         stream.broken |= sample.meta.discontinuity;
         self.time_base_broken |= sample.meta.discontinuity && is_pcr_stream;
         let timed = stream.track.kind() != TrackKind::Data;
-        let target = self.clock.target(sample.meta, sample.pcr_ceiling, timed);
-        if sample.tables || self.psi_at.is_none_or(|at| target - at >= PSI_AGAIN_TICKS) {
-            psi::write_section(self.pat.pid, &mut self.pat.continuity, &self.pat_section, out);
-            psi::write_section(self.pmt.pid, &mut self.pmt.continuity, &self.pmt_section, out);
-            self.psi_at = Some(target);
+        let enters = is_pcr_stream && (sample.tables || stream.is_key(sample.meta));
+        let target = self.clock.target(sample.meta, sample.pcr_ceiling, timed, enters);
+        if sample.tables || self.psi_at.is_none() {
+            self.write_tables(target, out);
         }
+        self.write_due_tables(target, sample.meta.dts, out);
         if self.streams[index].track.codec == Codec::Scte35 {
             self.advance_pcr(target, sample.meta.dts, out);
             let pid = &mut self.streams[index].pid;
@@ -215,6 +214,23 @@ impl TsMuxer {
         }
     }
 
+    fn write_tables(&mut self, target: MediaTime, out: &mut Vec<u8>) {
+        psi::write_section(self.pat.pid, &mut self.pat.continuity, &self.pat_section, out);
+        psi::write_section(self.pmt.pid, &mut self.pmt.continuity, &self.pmt_section, out);
+        self.psi_at = Some(self.clock.last().unwrap_or(target));
+    }
+
+    /// Writes tables wherever they fall due on the way to `target`, however long the step is.
+    fn write_due_tables(&mut self, target: MediaTime, dts: MediaTime, out: &mut Vec<u8>) {
+        while let Some(at) = self.psi_at
+            && target - at > PSI_DUE_TICKS
+            && !self.clock.jumps(target)
+        {
+            self.advance_pcr(at + PSI_AGAIN_TICKS, dts, out);
+            self.write_tables(target, out);
+        }
+    }
+
     fn write_pcr_sample(
         &mut self,
         index: usize,
@@ -222,8 +238,8 @@ impl TsMuxer {
         target: MediaTime,
         out: &mut Vec<u8>,
     ) -> Result<(), MuxError> {
-        let is_video = self.streams[index].track.kind() == TrackKind::Video;
-        let want = if is_video && sample.meta.key > Key::None { Want::Now } else { Want::Ride };
+        let enters = sample.tables || self.streams[index].is_key(sample.meta);
+        let want = if enters { Want::Now } else { Want::Ride };
         let plan = self.clock.plan(target, sample.meta.dts, want, self.time_base_broken);
         let PcrPlan::Run { first, ticks, count, jump } = plan else {
             // The indicator of the PCR's stream goes into the packet that has the PCR (2.4.3.5).
@@ -257,9 +273,7 @@ impl TsMuxer {
     }
 
     fn free_pid(&mut self, wanted: u16, leaving: &[Stream]) -> Pid {
-        let taken = |pid: u16| {
-            pid == PMT_PID || self.streams.iter().chain(leaving).any(|stream| stream.pid.pid == pid)
-        };
+        let taken = |pid: u16| pid == PMT_PID || self.streams.iter().chain(leaving).any(|stream| stream.pid.pid == pid);
         let pid = if KEPT_PIDS.contains(&wanted) && !taken(wanted) {
             wanted
         } else {
@@ -271,8 +285,7 @@ impl TsMuxer {
     }
 
     fn render_pmt(&mut self) -> bool {
-        let entries: Vec<_> =
-            self.streams.iter().map(|s| psi::Entry { pid: s.pid.pid, track: &s.track }).collect();
+        let entries: Vec<_> = self.streams.iter().map(|s| psi::Entry { pid: s.pid.pid, track: &s.track }).collect();
         let pcr_pid = self.streams.get(self.pcr_stream).map_or(0x1fff, |s| s.pid.pid);
         let mut section = Vec::new();
         psi::pmt_section(self.config.program_number, self.pmt_version, pcr_pid, &entries, &mut section);
@@ -289,6 +302,11 @@ impl TsMuxer {
 }
 
 impl Stream {
+    /// Pictures only: every audio frame is a key, and a flag on each would cost a packet on many.
+    fn is_key(&self, meta: &SampleMeta) -> bool {
+        self.track.kind() == TrackKind::Video && meta.key > Key::None
+    }
+
     fn write(
         &mut self,
         sample: &MuxSample<'_>,
@@ -305,7 +323,7 @@ impl Stream {
             .write(sample.meta.pts, sample.meta.dts, payload_len, &mut header)
             .map_err(|_| MuxError::TooLong { pid: self.pid.pid, bytes: payload_len })?;
         first.discontinuity = std::mem::take(&mut self.broken);
-        first.random_access = self.track.kind() == TrackKind::Video && sample.meta.key > Key::None;
+        first.random_access = self.is_key(sample.meta);
         let pes = Gather::new([&header[..header_len], parts[0], parts[1], parts[2], parts[3]]);
         self.pid.write_pes(first, steps, pes, out);
         Ok(())

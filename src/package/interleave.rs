@@ -10,6 +10,7 @@ use crate::limits::LAGGARD_HOLD_TICKS;
 use crate::mpegts::mux::pcr::LEAD_TICKS;
 use crate::ring::es::{Cursor, Entry, EsRing, Next, Seq};
 use crate::time::MediaTime;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A track that has not begun is taken to lie this far behind the first sample, 90 kHz ticks.
@@ -54,6 +55,7 @@ pub struct Pick {
 pub struct Interleave {
     lanes: Vec<Lane>,
     begun: Option<MediaTime>,
+    events: VecDeque<Event>,
 }
 
 impl Interleave {
@@ -65,6 +67,7 @@ impl Interleave {
     /// before it in DTS.
     pub fn start(&mut self, feed: &Feed, reference: TrackId, seq: Seq, dts: MediaTime) {
         self.lanes.clear();
+        self.events.clear();
         self.begun = Some(dts);
         for ring in &feed.rings {
             let next = if ring.id == reference { seq } else { seq_at_dts(&ring.ring, dts) };
@@ -73,15 +76,16 @@ impl Interleave {
     }
 
     /// Takes note of rings that came and went. Call before a run of [`Interleave::next`].
-    pub fn sync(&mut self, feed: &Feed, mut on_event: impl FnMut(Event)) {
+    pub fn sync(&mut self, feed: &Feed) {
         let before = self.lanes.len();
         self.lanes.retain(|lane| ring_of(feed, lane.id).is_some());
         if self.lanes.len() < before {
-            on_event(Event::Tracks);
+            self.events.push_back(Event::Tracks);
         }
         for ring in &feed.rings {
             if self.lanes.iter().all(|lane| lane.id != ring.id) {
                 self.lanes.extend(lane(ring, ring.ring.range().start));
+                self.events.push_back(Event::Tracks);
             }
         }
         for lane in &mut self.lanes {
@@ -91,10 +95,10 @@ impl Interleave {
     }
 
     /// The next sample in order, or nothing when there is none or it has to wait. Does not move on: [`Interleave::take`] does.
-    pub fn next(&mut self, feed: &Feed, mut on_event: impl FnMut(Event)) -> Option<Pick> {
+    pub fn next(&mut self, feed: &Feed) -> Option<Pick> {
         for lane in &mut self.lanes {
             if lane.head.is_none() {
-                lane.advance(feed, &mut on_event);
+                lane.advance(feed, &mut self.events);
             }
         }
         let ready = self.lanes.iter().enumerate().filter_map(|(i, lane)| Some((i, lane, lane.head?)));
@@ -102,6 +106,11 @@ impl Interleave {
         let ceiling = self.ceiling();
         let waits = self.lanes[lane].kind != TrackKind::Data && meta.dts - ceiling > LEAD_TICKS;
         (!waits).then_some(Pick { lane, meta, ceiling })
+    }
+
+    /// What was met on the way to the sample that [`Interleave::next`] named, in order.
+    pub fn pop_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// The bytes of the picked lane's sample; moves behind it.
@@ -144,7 +153,7 @@ impl Interleave {
 
 impl Lane {
     /// Reads up to the next wanted sample and leaves the cursor on it.
-    fn advance(&mut self, feed: &Feed, on_event: &mut impl FnMut(Event)) {
+    fn advance(&mut self, feed: &Feed, events: &mut VecDeque<Event>) {
         let Some(ring) = ring_of(feed, self.id) else { return };
         loop {
             let mut probe = self.cursor;
@@ -156,18 +165,18 @@ impl Lane {
                 }
                 Next::Entry(_, Entry::Track(track)) => {
                     self.describe(track.clone());
-                    on_event(Event::Tracks);
+                    events.push_back(Event::Tracks);
                 }
                 Next::Entry(_, Entry::End) => {
                     self.wanted = false;
-                    on_event(Event::Tracks);
+                    events.push_back(Event::Tracks);
                 }
                 Next::Entry(..) => {}
                 Next::Lost(count) => {
                     if let Some(track) = ring.track_at(probe.next) {
                         self.describe(track.clone());
                     }
-                    on_event(Event::Lost(self.id, count));
+                    events.push_back(Event::Lost(self.id, count));
                 }
             }
             self.cursor = probe;
@@ -211,16 +220,10 @@ fn ring_of(feed: &Feed, id: TrackId) -> Option<&EsRing> {
     feed.rings.iter().find(|ring| ring.id == id).map(|ring| &ring.ring)
 }
 
-fn samples(ring: &EsRing) -> impl Iterator<Item = (Seq, SampleMeta)> {
-    let mut cursor = Cursor { next: ring.range().start };
-    std::iter::from_fn(move || {
-        loop {
-            match ring.next(&mut cursor) {
-                Next::Entry(seq, Entry::Sample { meta, .. }) => return Some((seq, *meta)),
-                Next::Empty => return None,
-                _ => {}
-            }
-        }
+fn samples(ring: &EsRing) -> impl DoubleEndedIterator<Item = (Seq, SampleMeta)> {
+    ring.iter_from(0).filter_map(|(seq, entry)| match entry {
+        Entry::Sample { meta, .. } => Some((seq, *meta)),
+        _ => None,
     })
 }
 
@@ -229,10 +232,5 @@ fn seq_at_dts(ring: &EsRing, dts: MediaTime) -> Seq {
 }
 
 fn newest_dts(ring: &EsRing) -> Option<MediaTime> {
-    let range = ring.range();
-    let mut cursor = Cursor { next: range.end.checked_sub(1).filter(|seq| range.contains(seq))? };
-    match ring.next(&mut cursor) {
-        Next::Entry(_, Entry::Sample { meta, .. }) => Some(meta.dts),
-        _ => None,
-    }
+    samples(ring).next_back().map(|(_, meta)| meta.dts)
 }

@@ -4,7 +4,6 @@
 //! What it deliberately does not do: choose where segments begin (the timeline does) or hold their bytes (the store does).
 
 use crate::limits::WINDOW_SEGMENTS_MAX;
-use crate::time::MediaTime;
 use crate::timeline::Cut;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -46,27 +45,18 @@ pub struct Window {
 impl Window {
     /// A window that lists at least `listed_90k_min` ticks of segments once there are so many.
     pub fn new(listed_90k_min: i64) -> Self {
-        Window {
-            listed_90k_min,
-            open: None,
-            segments: VecDeque::new(),
-            retired: 0,
-            listed_90k: 0,
-            longest_90k: 0,
-        }
+        Window { listed_90k_min, open: None, segments: VecDeque::new(), retired: 0, listed_90k: 0, longest_90k: 0 }
     }
 
-    /// A segment begins at store position `pos`. Closes the one before, if any: its duration is up to the new cut, but
-    /// where the timeline broke up to `media_end`, the end of the last picture or frame before it. True when one was closed.
+    /// A segment begins at store position `pos`. Closes the one before, if any; true when one was closed.
     /// Numbers must stay consecutive: after a hole in them the window starts afresh.
-    pub fn cut(&mut self, cut: Cut, pos: u64, media_end: MediaTime) -> bool {
+    pub fn cut(&mut self, cut: Cut, pos: u64) -> bool {
         let Some((last, start)) = self.open.replace((cut, pos)) else { return false };
         if cut.segment != last.segment + 1 {
             self.clear_closed();
             return false;
         }
-        let end = if cut.discontinuity { cut.start.min(media_end) } else { cut.start };
-        let segment = Segment { cut: last, range: start..pos, duration_90k: (end - last.start).max(1) };
+        let segment = Segment { cut: last, range: start..pos, duration_90k: (cut.start - last.start).max(1) };
         self.listed_90k += segment.duration_90k;
         self.segments.push_back(segment);
         self.retire();
@@ -132,6 +122,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::MediaTime;
 
     fn cut(segment: u64, start_s: i64) -> Cut {
         Cut {
@@ -152,7 +143,7 @@ mod tests {
     fn it_slides_and_keeps_what_left_the_playlist_for_a_while() {
         let mut window = Window::new(6 * 90_000);
         for i in 0..20 {
-            window.cut(cut(100 + i, 2 * i as i64), 1_000 * i, MediaTime(0));
+            window.cut(cut(100 + i, 2 * i as i64), 1_000 * i);
         }
         assert_eq!(window.open_number(), Some(119));
         assert_eq!(numbers(window.listed()), [116, 117, 118]);
@@ -165,27 +156,19 @@ mod tests {
     #[test]
     fn a_hole_in_the_numbers_starts_afresh() {
         let mut window = Window::new(6 * 90_000);
-        assert!(!window.cut(cut(1, 0), 0, MediaTime(0)));
-        assert!(window.cut(cut(2, 2), 10, MediaTime(0)));
-        assert!(!window.cut(cut(5, 8), 20, MediaTime(0)));
+        assert!(!window.cut(cut(1, 0), 0));
+        assert!(window.cut(cut(2, 2), 10));
+        assert!(!window.cut(cut(5, 8), 20));
         assert_eq!(window.listed().count(), 0);
-        assert!(window.cut(cut(6, 10), 30, MediaTime(0)));
+        assert!(window.cut(cut(6, 10), 30));
         assert_eq!(numbers(window.served()), [5]);
-    }
-
-    #[test]
-    fn a_gap_before_a_discontinuity_is_no_part_of_the_segment() {
-        let mut window = Window::new(6 * 90_000);
-        window.cut(cut(1, 0), 0, MediaTime(0));
-        window.cut(Cut { discontinuity: true, ..cut(2, 30) }, 10, MediaTime(3 * 90_000));
-        assert_eq!(window.listed().next().unwrap().duration_90k, 3 * 90_000);
     }
 
     #[test]
     fn the_number_of_segments_is_bounded() {
         let mut window = Window::new(i64::MAX);
         for i in 0..5_000 {
-            window.cut(cut(i, i as i64), i, MediaTime(0));
+            window.cut(cut(i, i as i64), i);
         }
         assert_eq!(window.listed().count(), WINDOW_SEGMENTS_MAX);
         assert!(window.served().count() <= 2 * WINDOW_SEGMENTS_MAX);

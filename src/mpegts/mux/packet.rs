@@ -124,7 +124,13 @@ pub struct Pid {
 
 impl Pid {
     /// Appends the PES packet `pes` as transport packets: `first` in the first of them, `steps` spread behind it.
-    pub fn write_pes(&mut self, first: Adaptation, mut steps: Option<PcrSteps>, mut pes: Gather<'_>, out: &mut Vec<u8>) {
+    pub fn write_pes(
+        &mut self,
+        first: Adaptation,
+        mut steps: Option<PcrSteps>,
+        mut pes: Gather<'_>,
+        out: &mut Vec<u8>,
+    ) {
         out.reserve((pes.left() / BODY_BYTES + 2 + steps.map_or(0, |s| s.count)) * PACKET_BYTES);
         self.write_packet(0x40, first, &mut pes, out);
         let mut taken = 0;

@@ -62,14 +62,24 @@ impl PcrClock {
         self.last
     }
 
+    /// Whether going to `target` is too far to be filled with PCRs.
+    pub fn jumps(&self, target: MediaTime) -> bool {
+        self.last.is_some_and(|last| target - last > JUMP_TICKS)
+    }
+
     /// Output time that the stream reaches with this sample, the base for intervals between tables.
     /// `timed`: the one second holds for it (audio and video; a subtitle may come as early as it likes).
-    pub fn target(&self, meta: &SampleMeta, ceiling: MediaTime, timed: bool) -> MediaTime {
+    /// `enters`: a viewer may begin here, so that a PCR is wanted even if it can grow by a tick only; others leave that tick.
+    pub fn target(&self, meta: &SampleMeta, ceiling: MediaTime, timed: bool, enters: bool) -> MediaTime {
         let high = meta.dts.min(ceiling);
         let low = if timed { meta.dts + -LEAD_TICKS } else { MediaTime(i64::MIN) };
         let wanted = meta.pcr.unwrap_or(high + -OWN_MARGIN_TICKS);
-        let target = wanted.max(low).min(high);
-        self.last.map_or(target, |last| target.max(last))
+        let target = wanted.max(low).min(high + -1);
+        match self.last {
+            Some(last) if enters => target.max((last + 1).min(high)).max(last),
+            Some(last) => target.max(last),
+            None => target,
+        }
     }
 
     /// Plans the PCRs up to `target` that go with a sample of this `dts`, and takes them as written.
@@ -88,8 +98,9 @@ impl PcrClock {
         if grown < due {
             return PcrPlan::None;
         }
+        let jump = broken || self.jumps(target);
         self.last = Some(target);
-        if broken || grown > JUMP_TICKS {
+        if jump {
             return PcrPlan::Run { first: target, ticks: 0, count: 0, jump: true };
         }
         let count = if grown < 2 * STEP_TICKS { 0 } else { grown / STEP_TICKS };
@@ -120,11 +131,11 @@ mod tests {
     #[test]
     fn the_sources_pcr_is_followed_between_the_bounds() {
         let clock = PcrClock::default();
-        let target = |dts, pcr, ceiling| clock.target(&meta(dts, Some(pcr)), ceiling, true).0;
+        let target = |dts, pcr, ceiling| clock.target(&meta(dts, Some(pcr)), ceiling, true, false).0;
         assert_eq!(target(1_000_000, 950_000, FAR), 950_000);
-        assert_eq!(target(1_000_000, 1_000_400, FAR), 1_000_000, "a PCR past the DTS is pulled back to it");
+        assert_eq!(target(1_000_000, 1_000_400, FAR), 999_999, "a PCR past the DTS is pulled back to it");
         assert_eq!(target(1_000_000, 700_000, FAR), 910_900, "a PCR over a second early is pulled forward");
-        assert_eq!(target(1_000_000, 950_000, MediaTime(930_000)), 930_000, "audio that is still to come bounds it");
+        assert_eq!(target(1_000_000, 950_000, MediaTime(930_000)), 929_999, "audio that is still to come bounds it");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::packet::{PACKET_BYTES, SYNC_BYTE};
 use crate::es::{Codec, Track};
+use crate::mpegts::psi::crc32;
 
 /// PID of the programme map. Fixed, so that it never changes under a viewer; a source stream that has it is moved.
 pub const PMT_PID: u16 = 0x1000;
@@ -86,11 +87,4 @@ pub fn write_section(pid: u16, continuity: &mut u8, section: &[u8], out: &mut Ve
 fn append_crc(out: &mut Vec<u8>, start: usize) {
     let crc = crc32(&out[start..]);
     out.extend_from_slice(&crc.to_be_bytes());
-}
-
-/// CRC_32 of ISO/IEC 13818-1 Annex A: polynomial 0x04c11db7, all ones at the start, not reflected.
-pub fn crc32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0xffff_ffff, |crc, &byte| {
-        (0..8).fold(crc ^ (u32::from(byte) << 24), |crc, _| (crc << 1) ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
-    })
 }

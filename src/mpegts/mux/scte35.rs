@@ -4,7 +4,7 @@
 //! rest stays as it came. Whoever knows the shift from source to output time calls this once, when the section enters
 //! its ring. What it deliberately does not do: understand splice commands.
 
-use super::psi::crc32;
+use crate::mpegts::psi::crc32;
 use crate::time::Ts33;
 
 /// Shortest section with a whole header and CRC.
@@ -41,8 +41,7 @@ mod tests {
     /// splice_null: table 0xfc, length 17, protocol 0, pts_adjustment 0x1_ffff_fff0, cw 0xff, tier 0xfff, no command bytes,
     /// command type 0, no descriptors; the CRC is left to be made.
     fn section() -> Vec<u8> {
-        let mut bytes =
-            vec![0xfc, 0x30, 17, 0, 0x01, 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff, 0xf0, 0x00, 0x00, 0x00, 0x00];
+        let mut bytes = vec![0xfc, 0x30, 17, 0, 0x01, 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff, 0xf0, 0x00, 0x00, 0x00, 0x00];
         bytes.extend_from_slice(&crc32(&bytes).to_be_bytes());
         bytes
     }
