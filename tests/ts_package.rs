@@ -99,6 +99,7 @@ impl Source {
             segment: 1_795_400_000 + index as u64,
             discontinuity_sequence: 1_795_400_000,
             start: MediaTime(pts),
+            previous_duration: GOP * FRAME,
             program_date_time_us: MediaTime(pts).unix_us(),
             discontinuity: false,
             independent: true,

@@ -6,14 +6,14 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mpegts.rs` | the TS packager: one store that continuous viewers and HLS-TS segments share |
-//! | `hls_ts.rs` | playlists over that store's window |
+//! | `snapshot.rs` | HLS playlists over that store's window |
 //! | `interleave.rs` | rings merged into the order of a multiplex |
 //! | `window.rs` | the sliding window of segments |
 #![forbid(unsafe_code)]
 
-pub mod hls_ts;
 pub mod interleave;
 pub mod mpegts;
+pub mod snapshot;
 pub mod window;
 
 use crate::es::TrackId;

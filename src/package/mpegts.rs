@@ -12,8 +12,8 @@
 //!
 //! What it deliberately does not do: invent times, cuts or numbers; wait (a caller asks [`TsPackager::next_deadline`]).
 
-use super::hls_ts::{self, TsSnapshot};
 use super::interleave::{Event, Interleave, Pick, find_cut, oldest_dts};
+use super::snapshot::{self, TsSnapshot};
 use super::window::Window;
 use super::{Feed, TrackRing};
 use crate::es::{Codec, Key, Params, SampleMeta, Track, TrackId, TrackKind};
@@ -420,7 +420,7 @@ impl TsPackager {
                     self.joins.pop_front();
                 }
             }
-            let snapshot = hls_ts::snapshot(self.epoch, self.config.target_duration_s, &self.window, &self.tracks);
+            let snapshot = snapshot::render(self.epoch, self.config.target_duration_s, &self.window, &self.tracks);
             *self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         }
         if due.joins || due.window {
@@ -445,7 +445,7 @@ fn find_start(feed: &Feed, from: u64, listed_ticks: i64) -> Option<Start> {
     let newest = feed.cuts.back()?.start;
     let candidates = feed.cuts.iter().filter(|cut| cut.segment >= from && newest - cut.start <= listed_ticks);
     let starts = || candidates.clone().filter_map(|cut| start_at(feed, cut));
-    starts().find(|start| has_all(feed, start.meta.dts)).or_else(|| starts().last())
+    starts().find(|start| has_all(feed, start.meta.dts)).or_else(|| starts().next_back())
 }
 
 fn start_at(feed: &Feed, cut: &Cut) -> Option<Start> {

@@ -56,7 +56,7 @@ impl Window {
             self.clear_closed();
             return false;
         }
-        let segment = Segment { cut: last, range: start..pos, duration_90k: (cut.start - last.start).max(1) };
+        let segment = Segment { cut: last, range: start..pos, duration_90k: cut.previous_duration.max(1) };
         self.listed_90k += segment.duration_90k;
         self.segments.push_back(segment);
         self.retire();
@@ -129,6 +129,7 @@ mod tests {
             segment,
             discontinuity_sequence: 7,
             start: MediaTime(start_s * 90_000),
+            previous_duration: 2 * 90_000,
             program_date_time_us: 0,
             discontinuity: false,
             independent: true,

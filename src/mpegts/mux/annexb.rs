@@ -114,7 +114,7 @@ mod tests {
     fn parameter_sets_go_behind_the_samples_own_delimiter() {
         let idr = [0, 0, 0, 1, 0x09, 0x10, 0, 0, 0, 1, 0x65, 0x88];
         let dressed = dress(Codec::H264, Key::Idr, &idr, PPS_SPS);
-        assert_eq!(dressed.delimiter, []);
+        assert!(dressed.delimiter.is_empty());
         assert_eq!((dressed.front, dressed.parameter_sets, dressed.rest), (&idr[..6], PPS_SPS, &idr[6..]));
     }
 

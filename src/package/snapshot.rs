@@ -67,7 +67,7 @@ impl TsSnapshot {
 }
 
 /// Renders both playlists for the window as it is.
-pub fn snapshot(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[Arc<Track>]) -> TsSnapshot {
+pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[Arc<Track>]) -> TsSnapshot {
     let Some(first) = window.listed().next() else { return TsSnapshot::empty(epoch) };
     let (peak_bits_per_second, average_bits_per_second) = rates(window);
     let header = media::Header {
