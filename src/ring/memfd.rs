@@ -40,6 +40,13 @@ pub(crate) fn private_map(name: &CStr, bytes: usize) -> io::Result<MmapMut> {
     Ok(map)
 }
 
+/// As [`private_map`], for two owners that keep apart by themselves.
+pub(crate) fn raw_map(name: &CStr, bytes: usize) -> io::Result<MmapRaw> {
+    let map = MmapOptions::new().len(bytes).map_raw(&sparse(name, bytes)?)?;
+    refuse_huge_pages(map.advise(Advice::NoHugePage))?;
+    Ok(map)
+}
+
 /// A map of all of `file` that cannot be written through.
 pub(crate) fn read_only_map(file: &File, bytes: usize) -> io::Result<MmapRaw> {
     let map = MmapOptions::new().len(bytes).map_raw_read_only(file)?;
