@@ -5,6 +5,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millrace::es::{Key, SampleMeta};
+use millrace::limits::FLUSH_BYTES;
 use millrace::ring::es::{Cursor, Entry, EsRing, Next};
 use millrace::ring::spsc;
 use millrace::store::{Arena, StoreReader, StoreWriter};
@@ -166,7 +167,7 @@ fn between_threads(c: &mut Criterion) {
     group.finish();
 }
 
-/// Appends, published one by one, with a window of 4 MiB: fresh pages all the time, and a hole punched per block.
+/// Appends, published one by one or when 32 KiB came together, with a window of 4 MiB: fresh pages all the time, and a hole punched per block.
 fn store(c: &mut Criterion) {
     const WINDOW_BYTES: u64 = 4 << 20;
     let mut group = c.benchmark_group("store");
@@ -175,16 +176,18 @@ fn store(c: &mut Criterion) {
         let data = vec![7; size];
         let arena = Arena::new(64 << 20).expect("a memfd");
         let mut writer = StoreWriter::new(arena.clone());
-        let mut append = |publish: bool| {
+        let mut append = |publish_bytes: u64| {
             writer.append(&data).expect("the window is far below the arena");
-            if publish {
+            if writer.end() - writer.shared().published() >= publish_bytes {
                 writer.publish();
             }
             writer.trim(writer.end().saturating_sub(WINDOW_BYTES));
             writer.end()
         };
-        group.bench_function(BenchmarkId::new("append", size), |b| b.iter(|| append(false)));
-        group.bench_function(BenchmarkId::new("append_publish", size), |b| b.iter(|| append(true)));
+        group.bench_function(BenchmarkId::new("append_publish_by_32_kib", size), |b| {
+            b.iter(|| append(FLUSH_BYTES as u64))
+        });
+        group.bench_function(BenchmarkId::new("append_publish", size), |b| b.iter(|| append(1)));
         let shared = writer.shared().clone();
         let mut reader = StoreReader::new(shared.clone());
         let mut pos = 0;
