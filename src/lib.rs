@@ -8,6 +8,7 @@ pub mod hls;
 pub mod http;
 pub mod limits;
 pub mod m3u;
+mod memfd;
 pub mod metrics;
 pub mod mpegts;
 pub mod origin;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("time", &[]),
+    ("memfd", &[]),
     ("metrics", &["limits", "time"]),
     ("m3u", &["limits"]),
     ("config", &["limits", "m3u"]),
@@ -21,9 +22,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("es", &["limits", "time"]),
     ("mpegts", &["limits", "time", "es"]),
     ("fmp4", &["limits", "time", "es"]),
-    ("ring", &["limits", "time", "es"]),
-    // Both are memory maps: the ring's memfd is the store's too.
-    ("store", &["limits", "time", "ring"]),
+    ("ring", &["limits", "time", "es", "memfd"]),
+    ("store", &["limits", "time", "memfd"]),
     ("timeline", &["limits", "time", "es", "ring"]),
     ("package", &["limits", "time", "es", "mpegts", "fmp4", "ring", "store", "timeline", "hls", "dash"]),
     ("origin", &["limits", "time", "config", "http"]),
@@ -46,7 +46,7 @@ const RUNTIME: [&str; 3] = ["shard", "demo", "main"];
 const PACKAGERS: [&str; 4] = ["mpegts", "hls_ts", "hls_fmp4", "dash"];
 
 /// Folders that may say `unsafe`: memory maps, raw sockets, libav.
-const UNSAFE_MODULES: [&str; 5] = ["ring", "store", "shard", "demo", "transcode"];
+const UNSAFE_MODULES: [&str; 6] = ["memfd", "ring", "store", "shard", "demo", "transcode"];
 
 /// Modules with async, sockets, threads or a clock. All others are sans-IO.
 const IMPURE_MODULES: [&str; 4] = ["shard", "transcode", "demo", "main"];

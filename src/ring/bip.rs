@@ -10,7 +10,7 @@
 //! Pure arithmetic: the owner of the map does the moves.
 #![forbid(unsafe_code)]
 
-use super::memfd::whole_pages;
+use crate::memfd::whole_pages;
 
 /// First value of the limit: below this, growing in steps is not worth its moves.
 pub(super) const LIMIT_BYTES_MIN: usize = 64 << 10;

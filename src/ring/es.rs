@@ -10,10 +10,10 @@
 #![forbid(unsafe_code)]
 
 use super::bip::Bip;
-use super::memfd;
 use super::window::{Slot, Window};
 use crate::es::{SampleMeta, Track};
 use crate::limits::PES_BYTES_MAX;
+use crate::memfd;
 use crate::time::MediaTime;
 use memmap2::MmapMut;
 use std::io;
@@ -212,5 +212,4 @@ impl EsRing {
 }
 
 #[cfg(test)]
-#[path = "es_tests.rs"]
 mod tests;

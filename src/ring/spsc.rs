@@ -16,9 +16,9 @@
 //! What it deliberately does not do: wake the other side, or check DTS order (the mux does).
 
 use super::es::{Cursor, Entry, Next, Seq};
-use super::memfd;
 use super::window::{Slot, Window};
 use crate::es::{SampleMeta, Track};
+use crate::memfd;
 use memmap2::MmapRaw;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
@@ -292,5 +292,4 @@ fn payload(shared: &Shared, at: u64, len: u32) -> &[u8] {
 }
 
 #[cfg(test)]
-#[path = "spsc_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@
 
 use super::Piece;
 use crate::limits::{BLOCK_BYTES, SHARD_STORE_BYTES_MAX};
-use crate::ring::memfd;
+use crate::memfd;
 use memmap2::{Advice, MmapRaw};
 use std::fs::File;
 use std::io;

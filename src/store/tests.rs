@@ -1,4 +1,4 @@
-//! The store against a plain Vec, under threads, and with real sockets.
+//! The store against a plain Vec, and with real sockets. `tests/threads.rs` has it between threads.
 
 use super::*;
 use crate::limits::BLOCK_BYTES;
@@ -200,50 +200,4 @@ fn a_socket_delivers_the_old_bytes_after_the_slot_was_used_again() {
     far.read_exact(&mut received).unwrap();
     assert!(received == bytes(1, 0..LEN), "the receiver must get what was sent");
     assert!(held.pieces().next().unwrap().bytes == bytes(2, 0..LEN));
-}
-
-/// Follows a store to its end and checks each byte; a reader that was overtaken goes on at the start.
-fn follow(shared: &Arc<StoreShared>, seed: u64, len_max: usize) -> u64 {
-    let mut reader = StoreReader::new(shared.clone());
-    let (mut pos, mut checked) = (0, 0);
-    loop {
-        let closed = shared.is_closed();
-        while let Some(piece) = reader.piece(pos, len_max) {
-            let wrong = piece.bytes.iter().zip(pos..).find(|&(&b, at)| b != byte(seed, at));
-            assert_eq!(wrong, None);
-            pos += piece.bytes.len() as u64;
-            checked += piece.bytes.len() as u64;
-        }
-        if closed && pos == shared.published() {
-            return checked;
-        }
-        pos = pos.max(shared.start());
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn readers_on_other_threads_see_right_bytes_while_the_writer_appends_and_trims() {
-    const STORES: u64 = 3;
-    const LEN: u64 = 40 * B;
-    let arena = Arena::new(24 * BLOCK_BYTES).unwrap();
-    std::thread::scope(|scope| {
-        for seed in 0..STORES {
-            let mut writer = StoreWriter::new(arena.clone());
-            for reader in 0..2 {
-                let shared = writer.shared().clone();
-                scope.spawn(move || follow(&shared, seed, 1_000 + 9_999 * reader));
-            }
-            scope.spawn(move || {
-                while writer.end() < LEN {
-                    let end = (writer.end() + 1 + writer.end() % 70_001).min(LEN);
-                    if writer.append(&bytes(seed, writer.end()..end)).is_ok() {
-                        writer.publish();
-                    }
-                    writer.trim(writer.end().saturating_sub(2 * B));
-                }
-            });
-        }
-    });
-    assert_eq!((arena.blocks_in_use(), arena.bytes_resident().unwrap()), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! The hand-over ring against a plain queue, between two threads, and when a side leaves.
+//! The hand-over ring against a plain queue, and when a side leaves. `tests/threads.rs` has it between threads.
 
 use super::*;
 use crate::es::{Codec, Key, TrackId, TsStream};
@@ -19,12 +19,6 @@ fn track(id: u16) -> Arc<Track> {
 /// `len` bytes that depend on `seed`.
 fn bytes(seed: u64, len: usize) -> impl Iterator<Item = u8> {
     (0..len as u64).map(move |i| (seed.wrapping_mul(31).wrapping_add(i) % 251) as u8)
-}
-
-/// The length of sample `seq` in the threaded test: 0 to 20 KB, now and then near half the ring.
-fn len_of(seq: u64) -> usize {
-    let random = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    if random.is_multiple_of(17) { 32_000 } else { (random % 20_000) as usize }
 }
 
 #[derive(Clone, Debug)]
@@ -107,44 +101,6 @@ proptest! {
             rx.iter_from(0).for_each(|(seq, entry)| check_entry(&owed, seq, entry));
         }
     }
-}
-
-#[test]
-fn samples_cross_threads_whole_while_the_consumer_keeps_a_window() {
-    const SAMPLES: u64 = 60_000;
-    let (mut tx, mut rx) = channel(64 << 10, 32).unwrap();
-    let producer = std::thread::spawn(move || {
-        for seq in 0..SAMPLES {
-            let mut reservation = loop {
-                match tx.reserve(len_of(seq)) {
-                    Ok(reservation) => {
-                        break Reservation { at: reservation.at, len: reservation.len, producer: reservation.producer };
-                    }
-                    Err(_) => std::thread::yield_now(),
-                }
-            };
-            reservation.iter_mut().zip(bytes(seq, len_of(seq))).for_each(|(to, from)| *to = from);
-            reservation.commit(meta(seq));
-        }
-    });
-    for expected in 0..SAMPLES {
-        while rx.read_next().is_none() {
-            // The window is in the way of a sample that is larger than what is left.
-            rx.free_until(rx.range().start + 1);
-            std::thread::yield_now();
-        }
-        assert!(rx.range().contains(&expected) || rx.range().start == expected + 1);
-        for (seq, entry) in rx.iter_from(0) {
-            let Entry::Sample { meta, data } = entry else { panic!("only samples were sent") };
-            assert_eq!((meta.dts.0 as u64, data.len()), (seq, len_of(seq)));
-            // The whole of what just came, the ends of what is kept.
-            let step = if seq == expected { 1 } else { 4_096 };
-            assert!(data.iter().copied().step_by(step).eq(bytes(seq, data.len()).step_by(step)), "sample {seq}");
-        }
-        rx.free_until((expected + 1).saturating_sub(3));
-    }
-    producer.join().unwrap();
-    assert!(rx.is_abandoned() && rx.read_next().is_none());
 }
 
 #[test]

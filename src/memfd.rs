@@ -1,4 +1,4 @@
-//! Sparse anonymous files (memfd_create(2)) and private maps of them.
+//! Sparse anonymous files (memfd_create(2)) and maps of them, for [`crate::ring`] and [`crate::store`].
 //!
 //! A memfd instead of an anonymous map, because its pages show under a name of their own in `/proc/self/maps`, count as Shmem, and
 //! can leave by `sendfile`. Nothing is touched at creation: pages come when they are first written.
