@@ -7,7 +7,17 @@
 //! What it deliberately does not do: decode pictures or sound.
 #![forbid(unsafe_code)]
 
+pub mod aac;
+pub mod ac3;
+mod bits;
 pub mod framer;
+pub mod h264;
+pub mod h265;
+pub mod latm;
+pub mod mpeg2video;
+pub mod mpegaudio;
+pub mod nal;
+mod picture;
 
 use crate::time::MediaTime;
 use bytes::Bytes;
@@ -176,7 +186,8 @@ pub struct VideoParams {
     pub interlaced: bool,
     /// RFC 6381 string, for example `avc1.64001f`.
     pub rfc6381: String,
-    /// Parameter sets without start codes, in order: SPS, PPS (H.264); VPS, SPS, PPS (H.265); sequence header (MPEG-2).
+    /// Parameter sets without start codes, in order: SPS, PPS (H.264); VPS, SPS, PPS (H.265). For MPEG-2 one entry: the
+    /// sequence header and its extensions, each with its start code (as in a DecoderSpecificInfo, ISO/IEC 14496-1 7.2.6.7).
     pub parameter_sets: Vec<Bytes>,
 }
 

@@ -5,8 +5,19 @@
 //!
 //! What it deliberately does not do: know of PIDs, PES headers or output time.
 
+pub(super) mod audio;
+mod stamps;
+pub(super) mod video;
+mod whole;
+
+use super::h264::H264;
+use super::h265::H265;
+use super::mpeg2video::Mpeg2Video;
 use super::{Codec, Key, Params};
 use crate::time::Ts33;
+use audio::{AudioFramer, Family};
+use video::VideoFramer;
+use whole::WholeFramer;
 
 /// One PES payload, whole, in arrival order.
 #[derive(Clone, Copy, Debug)]
@@ -54,32 +65,80 @@ pub struct FramerStats {
 }
 
 /// Splits one track's PES payloads into samples and learns its parameters.
+#[derive(Debug)]
 pub struct Framer {
-    codec: Codec,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    H264(Box<VideoFramer<H264>>),
+    H265(Box<VideoFramer<H265>>),
+    Mpeg2Video(Box<VideoFramer<Mpeg2Video>>),
+    Audio(Box<AudioFramer>),
+    Whole(WholeFramer),
+}
+
+/// Calls a method that all framers have.
+macro_rules! each {
+    ($inner:expr, $framer:ident => $call:expr) => {
+        match $inner {
+            Inner::H264($framer) => $call,
+            Inner::H265($framer) => $call,
+            Inner::Mpeg2Video($framer) => $call,
+            Inner::Audio($framer) => $call,
+            Inner::Whole($framer) => $call,
+        }
+    };
 }
 
 impl Framer {
+    /// A framer for a track that the source declares as `codec`.
     pub fn new(codec: Codec) -> Self {
-        Framer { codec }
+        let inner = match codec {
+            Codec::H264 => Inner::H264(Box::new(VideoFramer::new(H264::new()))),
+            Codec::H265 => Inner::H265(Box::new(VideoFramer::new(H265::new()))),
+            Codec::Mpeg2Video => Inner::Mpeg2Video(Box::new(VideoFramer::new(Mpeg2Video::new()))),
+            Codec::Aac | Codec::Mp2 | Codec::Mp3 => Inner::Audio(Box::new(AudioFramer::new(Family::Mpeg, codec))),
+            Codec::Ac3 | Codec::Eac3 => Inner::Audio(Box::new(AudioFramer::new(Family::Ac3, codec))),
+            _ => Inner::Whole(WholeFramer::new(codec)),
+        };
+        Framer { inner }
     }
+
     /// The codec in force after the frame emitted last; may differ from what the PMT said (MPEG audio layer, AAC declared
     /// as MPEG audio, ...).
     pub fn codec(&self) -> Codec {
-        self.codec
+        match &self.inner {
+            Inner::H264(_) => Codec::H264,
+            Inner::H265(_) => Codec::H265,
+            Inner::Mpeg2Video(_) => Codec::Mpeg2Video,
+            Inner::Audio(framer) => framer.codec(),
+            Inner::Whole(framer) => framer.codec(),
+        }
     }
+
     /// Takes one PES payload and emits the samples that it completes.
-    pub fn push(&mut self, _pes: PesPayload<'_>, _emit: &mut dyn FnMut(Frame<'_>)) {}
+    pub fn push(&mut self, pes: PesPayload<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
+        each!(&mut self.inner, framer => framer.push(pes, emit))
+    }
+
     /// End of stream or a break: emits what is complete, forgets the rest but keeps the parameters.
-    pub fn flush(&mut self, _emit: &mut dyn FnMut(Frame<'_>)) {}
+    pub fn flush(&mut self, emit: &mut dyn FnMut(Frame<'_>)) {
+        each!(&mut self.inner, framer => framer.flush(emit))
+    }
+
     /// Parameters in force for the sample emitted last, `None` until known.
     pub fn params(&self) -> Option<&Params> {
-        None
+        each!(&self.inner, framer => framer.params())
     }
+
     /// [`Frame::params_version`] of the sample emitted last.
     pub fn params_version(&self) -> u32 {
-        0
+        each!(&self.inner, framer => framer.params_version())
     }
+
     pub fn stats(&self) -> FramerStats {
-        FramerStats::default()
+        each!(&self.inner, framer => framer.stats())
     }
 }

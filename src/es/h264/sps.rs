@@ -1,0 +1,264 @@
+//! H.264 sequence and picture parameter sets (ISO/IEC 14496-10 7.3.2.1, 7.3.2.2, Annex E), as far as a relay needs them.
+//!
+//! What it deliberately does not do: refuse a set for a broken VUI, since encoders in the field write them.
+
+use crate::es::bits::BitReader;
+use crate::es::picture::{reduced, sample_aspect_ratio};
+
+/// profile_idc values whose SPS carries chroma_format_idc (7.3.2.1.1).
+const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+/// aspect_ratio_idc: sar_width and sar_height follow.
+const EXTENDED_SAR: u32 = 255;
+/// Largest picture width or height in macroblocks that is believed (level 6.2 allows 1055).
+const MACROBLOCKS_MAX: u32 = 2_048;
+
+/// How pictures are ordered (pic_order_cnt_type).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PicOrderCount {
+    /// Type 0: pic_order_cnt_lsb of this many bits.
+    Lsb { bits: u32 },
+    /// Type 1.
+    Deltas { always_zero: bool },
+    /// Type 2.
+    OutputOrder,
+}
+
+/// A sequence parameter set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sps {
+    /// seq_parameter_set_id, 0 ..= 31.
+    pub id: u32,
+    pub profile_idc: u8,
+    /// The constraint_set flags and reserved bits, as they stand.
+    pub constraints: u8,
+    pub level_idc: u8,
+    /// Pixels after cropping.
+    pub width: u32,
+    pub height: u32,
+    pub sar: (u32, u32),
+    pub frame_rate: Option<(u32, u32)>,
+    pub frame_mbs_only: bool,
+    pub separate_colour_planes: bool,
+    /// Bits of frame_num, 4 ..= 16.
+    pub frame_num_bits: u32,
+    pub pic_order_count: PicOrderCount,
+}
+
+impl Sps {
+    /// Reads an SPS behind its NAL header. `None` when it is cut short or out of range.
+    pub fn parse(rbsp: &[u8]) -> Option<Sps> {
+        let mut bits = BitReader::new(rbsp);
+        let profile_idc = bits.bits(8)? as u8;
+        let constraints = bits.bits(8)? as u8;
+        let level_idc = bits.bits(8)? as u8;
+        let id = bits.ue().filter(|&id| id < 32)?;
+        let (chroma_format, separate_colour_planes) =
+            if HIGH_PROFILES.contains(&profile_idc) { skip_high_fields(&mut bits)? } else { (1, false) };
+        let frame_num_bits = bits.ue().filter(|&value| value <= 12)? + 4;
+        let pic_order_count = PicOrderCount::parse(&mut bits)?;
+        let _max_num_ref_frames = bits.ue()?;
+        let _gaps_allowed = bits.flag()?;
+        let width_mbs = bits.ue().filter(|&value| value < MACROBLOCKS_MAX)? + 1;
+        let height_units = bits.ue().filter(|&value| value < MACROBLOCKS_MAX)? + 1;
+        let frame_mbs_only = bits.flag()?;
+        let field_factor = if frame_mbs_only { 1 } else { 2 };
+        if !frame_mbs_only {
+            bits.skip(1)?; // mb_adaptive_frame_field_flag
+        }
+        bits.skip(1)?; // direct_8x8_inference_flag
+        let chroma_array = if separate_colour_planes { 0 } else { chroma_format };
+        let (crop_width, crop_height) = crop(&mut bits, chroma_array, field_factor)?;
+        let vui = Vui::parse(&mut bits);
+        Some(Sps {
+            id,
+            profile_idc,
+            constraints,
+            level_idc,
+            width: (width_mbs * 16).checked_sub(crop_width).filter(|&width| width > 0)?,
+            height: (height_units * 16 * field_factor).checked_sub(crop_height).filter(|&height| height > 0)?,
+            sar: vui.sar,
+            frame_rate: vui.frame_rate,
+            frame_mbs_only,
+            separate_colour_planes,
+            frame_num_bits,
+            pic_order_count,
+        })
+    }
+}
+
+impl PicOrderCount {
+    fn parse(bits: &mut BitReader<'_>) -> Option<Self> {
+        match bits.ue()? {
+            0 => Some(PicOrderCount::Lsb { bits: bits.ue().filter(|&value| value <= 12)? + 4 }),
+            1 => {
+                let always_zero = bits.flag()?;
+                bits.se()?; // offset_for_non_ref_pic
+                bits.se()?; // offset_for_top_to_bottom_field
+                for _ in 0..bits.ue().filter(|&count| count <= 255)? {
+                    bits.se()?;
+                }
+                Some(PicOrderCount::Deltas { always_zero })
+            }
+            2 => Some(PicOrderCount::OutputOrder),
+            _ => None,
+        }
+    }
+}
+
+/// What a relay wants of the VUI (E.1.1); the defaults where it is absent or broken.
+struct Vui {
+    sar: (u32, u32),
+    frame_rate: Option<(u32, u32)>,
+}
+
+impl Vui {
+    fn parse(bits: &mut BitReader<'_>) -> Vui {
+        let mut vui = Vui { sar: (1, 1), frame_rate: None };
+        let _broken_or_absent = vui.fill(bits);
+        vui
+    }
+
+    fn fill(&mut self, bits: &mut BitReader<'_>) -> Option<()> {
+        if !bits.flag()? {
+            return None;
+        }
+        if bits.flag()? {
+            self.sar = match bits.bits(8)? {
+                EXTENDED_SAR => reduced(bits.bits(16)? as u64, bits.bits(16)? as u64).unwrap_or((1, 1)),
+                idc => sample_aspect_ratio(idc),
+            };
+        }
+        if bits.flag()? {
+            bits.skip(1)?; // overscan_appropriate_flag
+        }
+        if bits.flag()? {
+            bits.skip(4)?; // video_format, video_full_range_flag
+            if bits.flag()? {
+                bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coefficients
+            }
+        }
+        if bits.flag()? {
+            bits.ue()?; // chroma_sample_loc_type_top_field
+            bits.ue()?;
+        }
+        if bits.flag()? {
+            let num_units_in_tick = bits.bits(32)? as u64;
+            let time_scale = bits.bits(32)? as u64;
+            // A tick is a field (E.2.1), whether or not fields are coded.
+            self.frame_rate = reduced(time_scale, num_units_in_tick * 2);
+        }
+        Some(())
+    }
+}
+
+/// A picture parameter set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pps {
+    /// pic_parameter_set_id, 0 ..= 255.
+    pub id: u32,
+    pub sps_id: u32,
+    /// bottom_field_pic_order_in_frame_present_flag.
+    pub order_present: bool,
+    /// redundant_pic_cnt_present_flag; false when it could not be reached.
+    pub redundant_pictures: bool,
+}
+
+impl Pps {
+    /// Reads a PPS behind its NAL header.
+    pub fn parse(rbsp: &[u8]) -> Option<Pps> {
+        let mut bits = BitReader::new(rbsp);
+        let id = bits.ue().filter(|&id| id < 256)?;
+        let sps_id = bits.ue().filter(|&id| id < 32)?;
+        let _entropy_coding_mode = bits.flag()?;
+        let order_present = bits.flag()?;
+        let redundant_pictures = redundant_pictures(&mut bits).unwrap_or(false);
+        Some(Pps { id, sps_id, order_present, redundant_pictures })
+    }
+}
+
+/// redundant_pic_cnt_present_flag, with slice groups only in the profiles that also have redundant pictures left aside.
+fn redundant_pictures(bits: &mut BitReader<'_>) -> Option<bool> {
+    let slice_groups_minus1 = bits.ue()?;
+    if slice_groups_minus1 > 0 {
+        return None;
+    }
+    bits.ue()?; // num_ref_idx_l0_default_active_minus1
+    bits.ue()?;
+    bits.skip(3)?; // weighted_pred_flag, weighted_bipred_idc
+    bits.se()?; // pic_init_qp_minus26
+    bits.se()?; // pic_init_qs_minus26
+    bits.se()?; // chroma_qp_index_offset
+    bits.skip(2)?; // deblocking_filter_control_present_flag, constrained_intra_pred_flag
+    bits.flag()
+}
+
+/// Reads chroma_format_idc and separate_colour_plane_flag, and over the rest that only the high profiles have.
+fn skip_high_fields(bits: &mut BitReader<'_>) -> Option<(u32, bool)> {
+    let chroma_format = bits.ue().filter(|&value| value <= 3)?;
+    let separate_colour_planes = chroma_format == 3 && bits.flag()?;
+    bits.ue()?; // bit_depth_luma_minus8
+    bits.ue()?; // bit_depth_chroma_minus8
+    bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
+    if bits.flag()? {
+        let lists = if chroma_format == 3 { 12 } else { 8 };
+        for index in 0..lists {
+            if bits.flag()? {
+                skip_scaling_list(bits, if index < 6 { 16 } else { 64 })?;
+            }
+        }
+    }
+    Some((chroma_format, separate_colour_planes))
+}
+
+fn skip_scaling_list(bits: &mut BitReader<'_>, size: usize) -> Option<()> {
+    let (mut last, mut next) = (8i32, 8i32);
+    for _ in 0..size {
+        if next != 0 {
+            next = last.wrapping_add(bits.se()?).rem_euclid(256);
+        }
+        last = if next == 0 { last } else { next };
+    }
+    Some(())
+}
+
+/// Pixels cropped off width and height (7.4.2.1.1, frame_cropping_flag).
+fn crop(bits: &mut BitReader<'_>, chroma_array: u32, field_factor: u32) -> Option<(u32, u32)> {
+    if !bits.flag()? {
+        return Some((0, 0));
+    }
+    let (left, right, top, bottom) = (bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?);
+    let unit_x = if matches!(chroma_array, 1 | 2) { 2 } else { 1 };
+    let unit_y = if chroma_array == 1 { 2 } else { 1 } * field_factor;
+    let width = left.checked_add(right)?.checked_mul(unit_x)?;
+    let height = top.checked_add(bottom)?.checked_mul(unit_y)?;
+    Some((width, height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_vui_leaves_the_rest() {
+        let rbsp = [
+            0x42,
+            0xc0,
+            0x1e, // profile 66, constraint_set0 and 1, level 30
+            // sps_id 0: 1 | frame_num_bits 4: 1 | order type 2: 011 | 1 reference: 010
+            0b1101_1010,
+            // gaps 0 | width 4 macroblocks: 00100 | height 3: 01(1)
+            0b0001_0001,
+            0b1110_1000,
+            // ... the last three fields: frame_mbs_only 1, direct 1(0), crop 0, vui 1 and then nothing
+        ];
+        let sps = Sps::parse(&rbsp);
+        assert_eq!(sps.as_ref().map(|sps| (sps.width, sps.height, sps.sar)), Some((64, 48, (1, 1))), "{sps:?}");
+    }
+
+    #[test]
+    fn cropping_by_more_than_the_picture_is_refused() {
+        // As above, but with cropping: 1, left 33 units of 2 pixels: 00000100010, right, top, bottom 0: 111
+        let rbsp = [0x42, 0xc0, 0x1e, 0b1101_1010, 0b0001_0001, 0b1111_0000, 0b0100_0101, 0b1100_0000];
+        assert_eq!(Sps::parse(&rbsp), None);
+    }
+}

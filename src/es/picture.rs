@@ -1,0 +1,122 @@
+//! What the video codecs share: sample aspect ratios, fractions and a bounded store of parameter sets.
+//!
+//! What it deliberately does not do: parse anything.
+
+use crate::limits::PARAMETER_SETS_BYTES_MAX;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// aspect_ratio_idc of ISO/IEC 23091-2 (table E-1 of H.264 and H.265), 0 being "unspecified".
+const SAMPLE_ASPECT_RATIOS: [(u32, u32); 17] = [
+    (1, 1),
+    (1, 1),
+    (12, 11),
+    (10, 11),
+    (16, 11),
+    (40, 33),
+    (24, 11),
+    (20, 11),
+    (32, 11),
+    (80, 33),
+    (18, 11),
+    (15, 11),
+    (64, 33),
+    (160, 99),
+    (4, 3),
+    (3, 2),
+    (2, 1),
+];
+
+/// Sample aspect ratio of an aspect_ratio_idc other than Extended_SAR; square when reserved.
+pub fn sample_aspect_ratio(idc: u32) -> (u32, u32) {
+    SAMPLE_ASPECT_RATIOS.get(idc as usize).copied().unwrap_or((1, 1))
+}
+
+/// The fraction in lowest terms; `None` when a part is 0 or does not fit 32 bits.
+pub fn reduced(numerator: u64, denominator: u64) -> Option<(u32, u32)> {
+    if numerator == 0 || denominator == 0 {
+        return None;
+    }
+    let divisor = greatest_common_divisor(numerator, denominator);
+    Some((u32::try_from(numerator / divisor).ok()?, u32::try_from(denominator / divisor).ok()?))
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Parameter sets by kind and id, with what was parsed from each. Holds at most [`PARAMETER_SETS_BYTES_MAX`] bytes.
+#[derive(Debug)]
+pub struct ParameterSets<T> {
+    sets: BTreeMap<(u8, u32), (Bytes, T)>,
+    bytes: usize,
+}
+
+impl<T> Default for ParameterSets<T> {
+    fn default() -> Self {
+        ParameterSets { sets: BTreeMap::new(), bytes: 0 }
+    }
+}
+
+impl<T> ParameterSets<T> {
+    /// Whether exactly these bytes are held already.
+    pub fn holds(&self, kind: u8, id: u32, unit: &[u8]) -> bool {
+        self.sets.get(&(kind, id)).is_some_and(|(held, _)| held == unit)
+    }
+
+    /// Takes a set in. When there is no room, all others go: a live source sends its sets again with every key picture.
+    pub fn insert(&mut self, kind: u8, id: u32, unit: &[u8], parsed: T) {
+        if unit.len() > PARAMETER_SETS_BYTES_MAX {
+            return;
+        }
+        if let Some((held, _)) = self.sets.remove(&(kind, id)) {
+            self.bytes -= held.len();
+        }
+        if self.bytes + unit.len() > PARAMETER_SETS_BYTES_MAX {
+            self.sets.clear();
+            self.bytes = 0;
+        }
+        self.bytes += unit.len();
+        self.sets.insert((kind, id), (Bytes::copy_from_slice(unit), parsed));
+    }
+
+    pub fn find(&self, kind: u8, id: u32) -> Option<&T> {
+        self.sets.get(&(kind, id)).map(|(_, parsed)| parsed)
+    }
+
+    /// The bytes and contents of all sets of a kind, by id.
+    pub fn of_kind(&self, kind: u8) -> impl Iterator<Item = (u32, &Bytes, &T)> {
+        self.sets.range((kind, 0)..=(kind, u32::MAX)).map(|(&(_, id), (unit, parsed))| (id, unit, parsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_bounded_and_replaced_by_id() {
+        let mut sets = ParameterSets::default();
+        for id in 0..100 {
+            sets.insert(7, id, &[id as u8; 1000], id);
+            assert!(sets.bytes <= PARAMETER_SETS_BYTES_MAX);
+        }
+        assert!(sets.holds(7, 99, &[99; 1000]));
+        sets.insert(7, 99, &[1], 1);
+        assert_eq!(sets.find(7, 99), Some(&1));
+        sets.insert(8, 0, &[0; PARAMETER_SETS_BYTES_MAX + 1], 0);
+        assert_eq!(sets.find(8, 0), None);
+        assert_eq!(sets.bytes, sets.of_kind(7).map(|(_, unit, _)| unit.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn fractions_in_lowest_terms() {
+        assert_eq!(reduced(60_000, 2_002), Some((30_000, 1_001)));
+        assert_eq!(reduced(0, 1), None);
+        assert_eq!(reduced(1 << 40, 1), None);
+    }
+}
