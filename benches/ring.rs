@@ -28,6 +28,7 @@ fn touch(data: &[u8]) -> u64 {
 
 fn es_ring(c: &mut Criterion) {
     let mut group = c.benchmark_group("es_ring");
+    group.bench_function("new_and_drop", |b| b.iter(|| EsRing::new(1_000, 32 << 20)));
     for size in SIZES {
         group.throughput(Throughput::Bytes(size as u64));
         let data = vec![7; size];

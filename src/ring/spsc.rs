@@ -18,6 +18,7 @@
 use super::es::{Cursor, Entry, Next, Seq};
 use super::window::{Slot, Window};
 use crate::es::{SampleMeta, Track};
+use crate::limits::RING_BYTES_MAX;
 use crate::memfd;
 use memmap2::MmapRaw;
 use std::io;
@@ -26,8 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A ring of `bytes` payload bytes (rounded up to a page) and `descriptors` entries under way, both at least 1; the consumer may hold as
-/// many entries again. No memory is touched yet.
+/// many entries again. No memory is touched yet. Err (InvalidInput) when `bytes` is over [`RING_BYTES_MAX`].
 pub fn channel(bytes: usize, descriptors: usize) -> io::Result<(Producer, Consumer)> {
+    if bytes > RING_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a hand-over ring cannot be that large"));
+    }
     let descriptors = descriptors.max(1);
     let capacity = memfd::whole_pages(bytes.max(1));
     let map = memfd::raw_map(c"millrace-hand-over", capacity)?;
@@ -176,7 +180,7 @@ impl Reservation<'_> {
             self.producer.skipped = self.producer.head..self.at;
         }
         self.producer.head = self.at + self.len as u64;
-        // The map is at most limits::RING_BYTES_MAX long, far below 2^32.
+        // The map is at most RING_BYTES_MAX long, far below 2^32.
         self.producer.send(Slot::Sample { meta, at: self.at, len: self.len as u32 })
     }
 }

@@ -107,6 +107,7 @@ proptest! {
 fn a_full_ring_says_so_and_goes_on_when_space_is_freed() {
     let (mut tx, mut rx) = channel(4_096, 3).unwrap();
     assert_eq!(tx.capacity(), 4_096);
+    assert!(channel(usize::MAX, 3).is_err());
     assert_eq!(tx.push(meta(0), &[1; 3_000]), Ok(0));
     assert_eq!(tx.push(meta(1), &[2; 2_000]), Err(NoRoom::Full));
     assert_eq!(tx.push(meta(1), &[2; 5_000]), Err(NoRoom::TooLarge));
