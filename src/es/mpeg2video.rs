@@ -8,7 +8,7 @@
 
 use super::bits::BitReader;
 use super::framer::video::{AccessUnits, Role};
-use super::picture::reduced;
+use super::picture::{frame_rate, reduced};
 use super::{Codec, Key, Params, VideoParams};
 use crate::limits::PARAMETER_SETS_BYTES_MAX;
 use bytes::Bytes;
@@ -159,6 +159,10 @@ impl AccessUnits for Mpeg2Video {
         }
     }
 
+    fn starts(&self, unit: &[u8]) -> bool {
+        matches!(unit.first(), Some(&(code::PICTURE | code::SEQUENCE_HEADER | code::GROUP)))
+    }
+
     fn end(&mut self, unit: &[u8]) {
         let of_sequence = match *unit {
             [code::SEQUENCE_HEADER, ..] => true,
@@ -231,7 +235,7 @@ fn describe(sequence: &[u8]) -> Option<(VideoParams, bool)> {
         width: parsed.width,
         height: parsed.height,
         sar: parsed.sar(),
-        frame_rate: reduced(parsed.frame_rate.0, parsed.frame_rate.1),
+        frame_rate: frame_rate(parsed.frame_rate.0, parsed.frame_rate.1),
         interlaced: !parsed.progressive,
         rfc6381: format!("mp4v.{:02x}", parsed.object_type()),
         parameter_sets: Vec::new(),

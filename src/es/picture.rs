@@ -41,6 +41,14 @@ pub fn reduced(numerator: u64, denominator: u64) -> Option<(u32, u32)> {
     Some((u32::try_from(numerator / divisor).ok()?, u32::try_from(denominator / divisor).ok()?))
 }
 
+/// Frames a second as a fraction in lowest terms; `None` outside 1 to 300, as some encoders write a clock rate there.
+pub fn frame_rate(frames: u64, seconds: u64) -> Option<(u32, u32)> {
+    reduced(frames, seconds).filter(|_| frames >= seconds && frames / seconds <= FRAME_RATE_MAX)
+}
+
+/// Most frames a second that are believed.
+const FRAME_RATE_MAX: u64 = 300;
+
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     let (mut a, mut b) = (a, b);
     while b != 0 {
@@ -118,5 +126,7 @@ mod tests {
         assert_eq!(reduced(60_000, 2_002), Some((30_000, 1_001)));
         assert_eq!(reduced(0, 1), None);
         assert_eq!(reduced(1 << 40, 1), None);
+        assert_eq!(frame_rate(60_000, 2_002), Some((30_000, 1_001)));
+        assert_eq!(frame_rate(2_000_000, 2), None);
     }
 }

@@ -119,8 +119,28 @@ impl Framer {
     }
 
     /// Takes one PES payload and emits the samples that it completes.
+    ///
+    /// The last picture of the payload is among them only when its end is known: for that the stream must have shown several
+    /// payloads that begin with an access unit and say so (`aligned`). Where the PES packet's end was only found by the start
+    /// of the next one (PES_packet_length 0), [`Framer::push_followed`] is sure and as prompt.
     pub fn push(&mut self, pes: PesPayload<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
-        each!(&mut self.inner, framer => framer.push(pes, emit))
+        self.take(pes, None, emit);
+    }
+
+    /// Like [`Framer::push`] when the next payload of the track has already begun with `next_head` (those of its bytes that
+    /// are in its first transport packet): the last picture is emitted at once if another begins there.
+    pub fn push_followed(&mut self, pes: PesPayload<'_>, next_head: &[u8], emit: &mut dyn FnMut(Frame<'_>)) {
+        self.take(pes, Some(next_head), emit);
+    }
+
+    fn take(&mut self, pes: PesPayload<'_>, next_head: Option<&[u8]>, emit: &mut dyn FnMut(Frame<'_>)) {
+        match &mut self.inner {
+            Inner::H264(framer) => framer.push(pes, next_head, emit),
+            Inner::H265(framer) => framer.push(pes, next_head, emit),
+            Inner::Mpeg2Video(framer) => framer.push(pes, next_head, emit),
+            Inner::Audio(framer) => framer.push(pes, emit),
+            Inner::Whole(framer) => framer.push(pes, emit),
+        }
     }
 
     /// End of stream or a break: emits what is complete, forgets the rest but keeps the parameters.

@@ -35,6 +35,8 @@ pub trait AccessUnits {
     const CODEC: Codec;
     /// A unit begins with these bytes (behind the start code): [`PREFIX_BYTES`], or all it has.
     fn begin(&mut self, prefix: &[u8]) -> Role;
+    /// Whether a unit that begins with these bytes can only belong to the next picture, given that the one in progress has slices.
+    fn starts(&self, unit: &[u8]) -> bool;
     /// The unit begun last is whole. Trailing zeros may be there.
     fn end(&mut self, unit: &[u8]);
     /// The sample that [`Role::NewSample`] announced is now the current one; parameters may change here only.
@@ -49,7 +51,8 @@ pub trait AccessUnits {
     fn reset(&mut self);
 }
 
-/// PES payloads in a row that must begin with an access unit before the end of one is taken for the end of its last access unit.
+/// PES payloads in a row that must begin with an access unit, and say so, before the end of one is taken for the end of its
+/// last access unit. Only for PES packets of known length: else the start of the next one tells.
 const ALIGNED_AFTER: u8 = 8;
 /// Payloads of this size may be full 16-bit PES packets, which another one goes on: their end says nothing.
 const FULL_PES_BYTES: std::ops::RangeInclusive<usize> = 60_000..=65_535;
@@ -94,10 +97,13 @@ struct Open {
 
 /// The payload that is being taken in.
 #[derive(Clone, Copy, Debug)]
-struct Input {
+struct Input<'a> {
     /// Its offset in the buffer.
     start: usize,
     corrupt: bool,
+    aligned: bool,
+    /// First bytes of the payload behind it, where they are known already.
+    next: Option<&'a [u8]>,
 }
 
 /// Cuts one video track.
@@ -153,9 +159,9 @@ impl<C: AccessUnits> VideoFramer<C> {
         self.stats
     }
 
-    pub fn push(&mut self, pes: PesPayload<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
+    pub fn push(&mut self, pes: PesPayload<'_>, next: Option<&[u8]>, emit: &mut dyn FnMut(Frame<'_>)) {
         let mut carry = std::mem::take(&mut self.carry);
-        let input = Input { start: carry.len(), corrupt: pes.corrupt };
+        let input = Input { start: carry.len(), corrupt: pes.corrupt, aligned: pes.aligned, next };
         self.stamps.push(input.start, &pes);
         if carry.is_empty() {
             let keep = self.take_in(pes.data, input, emit);
@@ -173,7 +179,7 @@ impl<C: AccessUnits> VideoFramer<C> {
 
     pub fn flush(&mut self, emit: &mut dyn FnMut(Frame<'_>)) {
         let carry = std::mem::take(&mut self.carry);
-        let input = Input { start: carry.len(), corrupt: false };
+        let input = Input { start: carry.len(), corrupt: false, aligned: false, next: None };
         self.end_unit(&carry, carry.len(), input, emit);
         let end = self.lead.map_or(carry.len(), |lead| lead.start);
         self.close(&carry, end, emit);
@@ -186,7 +192,7 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 
     /// Searches what is new in `buffer` and emits what is complete. Answers the offset of the first byte still needed.
-    fn take_in(&mut self, buffer: &[u8], input: Input, emit: &mut dyn FnMut(Frame<'_>)) -> usize {
+    fn take_in(&mut self, buffer: &[u8], input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) -> usize {
         self.led_at_start = false;
         if let Some(open) = &mut self.open {
             open.corrupt |= input.corrupt;
@@ -207,7 +213,7 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 
     /// Shows the codec the prefix of the unit in hand, if it has not seen it, and cuts where it says so.
-    fn begin_unit(&mut self, buffer: &[u8], end: usize, input: Input, emit: &mut dyn FnMut(Frame<'_>)) {
+    fn begin_unit(&mut self, buffer: &[u8], end: usize, input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
         let Some(unit) = self.unit.as_mut().filter(|unit| !unit.begun) else { return };
         unit.begun = true;
         let unit = *unit;
@@ -243,7 +249,7 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 
     /// The unit in hand ends at `end`.
-    fn end_unit(&mut self, buffer: &[u8], end: usize, input: Input, emit: &mut dyn FnMut(Frame<'_>)) {
+    fn end_unit(&mut self, buffer: &[u8], end: usize, input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
         self.begin_unit(buffer, end, input, emit);
         if let Some(unit) = self.unit.take() {
             self.codec.end(&buffer[unit.header.min(end)..end]);
@@ -276,19 +282,14 @@ impl<C: AccessUnits> VideoFramer<C> {
         });
     }
 
-    /// Learns from where the payload's first access unit lies, and emits at once when its end is known to be a sample's.
-    fn end_pes(&mut self, buffer: &[u8], input: Input, emit: &mut dyn FnMut(Frame<'_>)) {
-        let bytes = buffer.len() - input.start;
-        if !input.corrupt && bytes > 0 {
-            self.cadence = match self.cadence {
-                Cadence::Learning(seen) if self.led_at_start && seen + 1 >= ALIGNED_AFTER => Cadence::Aligned,
-                Cadence::Learning(seen) if self.led_at_start => Cadence::Learning(seen + 1),
-                Cadence::Learning(_) => Cadence::Learning(0),
-                Cadence::Aligned if self.led_at_start => Cadence::Aligned,
-                Cadence::Aligned | Cadence::Spanning => Cadence::Spanning,
-            };
-        }
-        if self.cadence != Cadence::Aligned || FULL_PES_BYTES.contains(&bytes) {
+    /// Emits the sample in progress at the end of its PES, when that is known to be its end too.
+    fn end_pes(&mut self, buffer: &[u8], input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
+        self.learn(buffer.len() - input.start, input);
+        let ends = match input.next {
+            Some(head) => first_unit(head).is_some_and(|unit| self.codec.starts(unit)),
+            None => self.cadence == Cadence::Aligned && !FULL_PES_BYTES.contains(&(buffer.len() - input.start)),
+        };
+        if !ends {
             return;
         }
         self.end_unit(buffer, buffer.len(), input, emit);
@@ -296,6 +297,20 @@ impl<C: AccessUnits> VideoFramer<C> {
             self.close(buffer, buffer.len(), emit);
             self.searched = buffer.len();
         }
+    }
+
+    /// Notes whether the payload began with an access unit.
+    fn learn(&mut self, bytes: usize, input: Input<'_>) {
+        if input.corrupt || bytes == 0 {
+            return;
+        }
+        self.cadence = match (self.cadence, input.aligned && self.led_at_start) {
+            (Cadence::Learning(seen), true) if seen + 1 >= ALIGNED_AFTER => Cadence::Aligned,
+            (Cadence::Learning(seen), true) => Cadence::Learning(seen + 1),
+            (Cadence::Learning(_), false) => Cadence::Learning(0),
+            (Cadence::Aligned, true) => Cadence::Aligned,
+            (Cadence::Aligned | Cadence::Spanning, _) => Cadence::Spanning,
+        };
     }
 
     /// Moves all offsets so that the first byte still needed is the first of the buffer; answers where it was.
@@ -339,9 +354,20 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 }
 
-/// Where the start code at `code` begins with its zero_byte, which is never older than `floor`. A zero that ends the payload
-/// before stays there, so that an access unit at the start of a PES commences in it.
+/// Where the start code at `code` begins with its zero_byte, which is never older than `floor`. Zeros at the start of a
+/// payload all belong to the first start code in it, and those that end a payload stay there, so that an access unit at the
+/// start of a PES commences in it and no byte is lost.
 fn start_of_code(buffer: &[u8], code: usize, floor: usize, payload_start: usize) -> usize {
-    let has_zero_byte = code > floor && code != payload_start && buffer[code - 1] == 0;
+    let in_payload = floor <= payload_start && code >= payload_start;
+    if in_payload && buffer[payload_start..code].iter().all(|&byte| byte == 0) {
+        return payload_start;
+    }
+    let has_zero_byte = code > floor && buffer[code - 1] == 0;
     code - has_zero_byte as usize
+}
+
+/// What follows the start code that `head`, the start of a payload, begins with (after any zeros).
+fn first_unit(head: &[u8]) -> Option<&[u8]> {
+    let zeros = head.iter().position(|&byte| byte != 0)?;
+    (zeros >= 2 && head[zeros] == 1).then(|| &head[zeros + 1..])
 }

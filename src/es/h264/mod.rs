@@ -196,6 +196,18 @@ impl AccessUnits for H264 {
         }
     }
 
+    fn starts(&self, unit: &[u8]) -> bool {
+        let Some(kind) = unit.first().map(|header| header & 0x1f) else { return false };
+        match kind {
+            // first_mb_in_slice 0 is the code 1.
+            unit_type::SLICE | unit_type::PARTITION_A | unit_type::IDR_SLICE => {
+                unit.get(1).is_some_and(|&byte| byte & 0x80 != 0)
+            }
+            unit_type::SEI..=unit_type::DELIMITER => true,
+            _ => false,
+        }
+    }
+
     fn end(&mut self, unit: &[u8]) {
         match unit.first().map(|header| header & 0x1f) {
             Some(unit_type::SPS) => self.take_sps(nal::trim_zeros(unit)),

@@ -3,7 +3,7 @@
 //! What it deliberately does not do: refuse a set for a broken VUI, since encoders in the field write them.
 
 use crate::es::bits::BitReader;
-use crate::es::picture::{reduced, sample_aspect_ratio};
+use crate::es::picture::{frame_rate, reduced, sample_aspect_ratio};
 
 /// profile_idc values whose SPS carries chroma_format_idc (7.3.2.1.1).
 const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
@@ -145,7 +145,7 @@ impl Vui {
             let num_units_in_tick = bits.bits(32)? as u64;
             let time_scale = bits.bits(32)? as u64;
             // A tick is a field (E.2.1), whether or not fields are coded.
-            self.frame_rate = reduced(time_scale, num_units_in_tick * 2);
+            self.frame_rate = frame_rate(time_scale, num_units_in_tick * 2);
         }
         Some(())
     }

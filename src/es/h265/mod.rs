@@ -147,6 +147,14 @@ impl AccessUnits for H265 {
         }
     }
 
+    fn starts(&self, unit: &[u8]) -> bool {
+        match header(unit) {
+            Some((0..=unit_type::VCL_LAST, 0)) => unit.get(2).is_some_and(|&byte| byte & 0x80 != 0),
+            Some((unit_type::VPS..=unit_type::DELIMITER | unit_type::PREFIX_SEI, 0)) => true,
+            _ => false,
+        }
+    }
+
     fn end(&mut self, unit: &[u8]) {
         if let Some((kind @ unit_type::VPS..=unit_type::PPS, 0)) = header(unit) {
             self.take_set(kind, nal::trim_zeros(unit));

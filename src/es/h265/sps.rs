@@ -3,7 +3,7 @@
 //! What it deliberately does not do: refuse a set for a broken VUI or read the range, multilayer and screen content extensions.
 
 use crate::es::bits::BitReader;
-use crate::es::picture::{reduced, sample_aspect_ratio};
+use crate::es::picture::{frame_rate, reduced, sample_aspect_ratio};
 
 /// aspect_ratio_idc: sar_width and sar_height follow.
 const EXTENDED_SAR: u32 = 255;
@@ -105,7 +105,7 @@ impl Sps {
         if bits.flag()? {
             let num_units_in_tick = bits.bits(32)? as u64;
             let time_scale = bits.bits(32)? as u64;
-            self.frame_rate = reduced(time_scale, num_units_in_tick);
+            self.frame_rate = frame_rate(time_scale, num_units_in_tick);
         }
         Some(())
     }
