@@ -256,3 +256,67 @@ fn fate_of(error: &io::Error) -> Fate {
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Chunks offered in one write: a viewer at the head of the stream has one, one that catches up has many.
 const CHUNKS_PER_WRITE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::DEMO_HISTORY_MS;
+    use std::net::TcpListener;
+
+    /// A client's socket and the origin's connection to it.
+    fn pair(now: Instant) -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (socket, _) = listener.accept().expect("accepts");
+        (client, Connection::new(socket, now).expect("a fresh socket"))
+    }
+
+    /// Loopback delivers before `write` returns, but a read that comes too early only finds nothing.
+    fn read_until_answered(connection: &mut Connection, history: &History, counters: &Counters, now: Instant) {
+        while matches!(connection.state, State::Head(_)) {
+            assert_eq!(connection.read(history, counters, now), Fate::Alive);
+        }
+    }
+
+    #[test]
+    fn a_viewer_that_never_reads_is_cut_when_the_history_has_passed_it() {
+        let start = Instant::now();
+        let (mut history, counters) = (History::default(), Counters::new(1));
+        let (mut client, mut connection) = pair(start);
+        client.write_all(b"GET /channel/1.ts HTTP/1.1\r\n\r\n").expect("sends");
+        read_until_answered(&mut connection, &history, &counters, start);
+        let mut now = start;
+        // 1 MB every 100 ms: the kernel's buffers are full at once, the history has passed after its 12 seconds.
+        let mut fate = Fate::Alive;
+        while fate == Fate::Alive && now - start < Duration::from_secs(60) {
+            now += Duration::from_millis(100);
+            history.push(vec![0x47; 188 * 5_000], now);
+            fate = connection.write(&history, now);
+        }
+        assert_eq!(fate, Fate::Over);
+        assert!(now - start < Duration::from_millis(DEMO_HISTORY_MS + 2_000), "{:?}", now - start);
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_cut() {
+        let start = Instant::now();
+        let (history, counters) = (History::default(), Counters::new(1));
+        let (_client, mut connection) = pair(start);
+        let later = start + Duration::from_millis(REQUEST_HEAD_MS_MAX);
+        assert_eq!(connection.read(&history, &counters, later), Fate::Alive);
+        assert_eq!(connection.write(&history, later), Fate::Alive);
+        assert_eq!(connection.write(&history, later + Duration::from_millis(1)), Fate::Over);
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_is_refused() {
+        let now = Instant::now();
+        let (history, counters) = (History::default(), Counters::new(1));
+        let (mut client, mut connection) = pair(now);
+        client.write_all(b"GET / HTTP/1.1\r\nX: ").expect("sends");
+        client.write_all(&vec![b'a'; REQUEST_HEAD_BYTES_MAX]).expect("sends");
+        read_until_answered(&mut connection, &history, &counters, now);
+        let State::Reply { bytes, .. } = &connection.state else { panic!("no reply") };
+        assert!(bytes.starts_with(b"HTTP/1.1 431 "));
+    }
+}

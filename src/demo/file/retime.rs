@@ -4,6 +4,9 @@
 //! the clock goes on by its usual step, or by more where the last sample of some PID would else overlap its first.
 //! Everything is compared on the circle of 33 bits, so a file that wraps or jumps inside keeps exactly that wrap or jump.
 //!
+//! The last PES packet of a PID is taken to last as long as the one before it, so where several audio frames share one, the
+//! joint may be some frames longer than needed: a gap, never an overlap.
+//!
 //! What it deliberately does not do: repair the file. Losses, jumps and garbage inside stay as they are.
 #![forbid(unsafe_code)]
 
@@ -175,3 +178,107 @@ const STEP_MAX: i64 = 27_000_000 / 2;
 /// 10 s: stamps farther apart than this are on different timelines.
 const JUMP_MIN: i64 = 10 * 27_000_000;
 const JUMP_BACK: i64 = -JUMP_MIN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::{read_pcr, read_stamp, times};
+
+    const VIDEO: u16 = 0x100;
+    const AUDIO: u16 = 0x101;
+    /// 40 ms of 27 MHz.
+    const FRAME: u64 = 1_080_000;
+
+    /// A packet that starts a PES with a PTS, and carries a PCR when it is given.
+    fn pes(pid: u16, counter: u8, pcr: Option<u64>, pts_90k: u64) -> Packet {
+        let mut packet = [0xFF; 188];
+        packet[..6].copy_from_slice(&[0x47, 0x40 | (pid >> 8) as u8, pid as u8, 0x30 | counter, 7, 0]);
+        if let Some(pcr) = pcr {
+            packet[5] = 0x10;
+            packet::write_pcr(&mut packet, 6, pcr);
+        }
+        // start code, stream id, length, '10', PTS only, 5 bytes of header, '0010' of the PTS
+        packet[12..22].copy_from_slice(&[0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21]);
+        packet::write_stamp(&mut packet, 21, pts_90k);
+        packet
+    }
+
+    /// `frames` video packets of 40 ms from `start_27m` on, counters from 0.
+    fn video(start_27m: u64, frames: u64) -> Vec<Packet> {
+        let clock = |frame: u64| (start_27m + frame * FRAME) % WRAP_27M;
+        (0..frames).map(|n| pes(VIDEO, n as u8 & 15, Some(clock(n)), clock(n) / 300 + 9_000)).collect()
+    }
+
+    /// (clock, PTS in 27 MHz, counter) of every packet of `loops` loops.
+    fn play(file: &[Packet], loops: usize) -> Vec<(Option<u64>, u64, u8)> {
+        let mut retimer = Retimer::new(Clock::Pcr(VIDEO));
+        let mut sent = Vec::new();
+        for _ in 0..loops {
+            for packet in file {
+                let mut packet = *packet;
+                let tick = retimer.apply(&mut packet);
+                let found = times(&packet);
+                assert_eq!(tick.map(|tick| tick.clock_27m), found.pcr.map(|at| read_pcr(&packet, at)));
+                let pts = read_stamp(&packet, found.pts.expect("every packet has one")) * 300;
+                sent.push((tick.map(|tick| tick.clock_27m), pts, packet[3] & 15));
+            }
+            retimer.next_loop();
+        }
+        sent
+    }
+
+    #[test]
+    fn clock_stamps_and_counters_go_on_over_three_loops() {
+        let sent = play(&video(5_000_000, 10), 3);
+        for pair in sent.windows(2) {
+            let clock_step = distance(pair[1].0.expect("PCR"), pair[0].0.expect("PCR"));
+            assert!((0..300).contains(&(clock_step - FRAME as i64)), "{pair:?}");
+            assert_eq!(distance(pair[1].1, pair[0].1), clock_step, "PTS and PCR move alike");
+            assert_eq!(pair[1].2, (pair[0].2 + 1) & 15, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_wraps_inside_goes_on_as_well() {
+        let sent = play(&video(WRAP_27M - 5 * FRAME, 10), 4);
+        for pair in sent.windows(2) {
+            assert!(distance(pair[1].0.expect("PCR"), pair[0].0.expect("PCR")) >= FRAME as i64);
+            assert!(distance(pair[1].1, pair[0].1) > 0, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn the_joint_waits_for_the_longer_stream() {
+        let mut file = video(0, 10);
+        // Sound from 0 to 600 ms in frames of 20 ms, though the picture ends at 400 ms.
+        file.extend((0..30).map(|n| pes(AUDIO, n as u8 & 15, None, 9_000 + n * 1_800)));
+        let sent = play(&file, 3);
+        let audio: Vec<u64> = sent.iter().filter(|sent| sent.0.is_none()).map(|sent| sent.1).collect();
+        assert!(audio.windows(2).all(|pair| (540_000..541_000).contains(&distance(pair[1], pair[0]))), "{audio:?}");
+    }
+
+    #[test]
+    fn a_jump_inside_stays_and_does_not_stretch_the_joint() {
+        let mut file = video(0, 5);
+        file.extend(video(100 * 27_000_000, 5));
+        let sent = play(&file, 2);
+        let step = |index: usize| distance(sent[index].0.expect("PCR"), sent[index - 1].0.expect("PCR"));
+        assert!(step(5) > 90 * 27_000_000, "the file's own jump");
+        assert!((0..300).contains(&(step(10) - FRAME as i64)), "{}", step(10));
+    }
+
+    #[test]
+    fn a_file_with_one_clock_value_has_a_frame_per_loop() {
+        let sent = play(&video(0, 1), 3);
+        assert!(sent.windows(2).all(|pair| distance(pair[1].1, pair[0].1) >= FRAME as i64), "{sent:?}");
+    }
+
+    #[test]
+    fn losses_inside_stay_losses() {
+        let mut file = video(0, 10);
+        file.remove(4);
+        let counters: Vec<u8> = play(&file, 2).iter().map(|sent| sent.2).collect();
+        assert_eq!(counters[..9], [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+        assert_eq!(counters[9..], [10, 11, 12, 13, 15, 0, 1, 2, 3]);
+    }
+}
