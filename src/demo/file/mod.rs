@@ -175,3 +175,87 @@ const STEP_MAX: i64 = 5 * 27_000_000;
 const SPAN_BYTES_MAX: usize = 1 << 20;
 /// Rate before any is known, bytes a second: 4 Mb/s.
 const RATE_GUESS: u64 = 500_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two seconds of 25 PES starts a second on PID 0x100, three packets for each; `pcr` and `pts`: whether they are there.
+    fn file(pcr: bool, pts: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in 0..50_u64 {
+            let mut head = [0xFF; PACKET_BYTES];
+            head[..6].copy_from_slice(&[
+                0x47,
+                0x41,
+                0x00,
+                0x30 | (frame * 3 & 15) as u8,
+                7,
+                if pcr { 0x10 } else { 0 },
+            ]);
+            if pcr {
+                packet::write_pcr(&mut head, 6, frame * 27_000_000 / 25);
+            }
+            // PES start code, stream id, length, '10', flags, header length, the first bits of the PTS
+            head[12..22].copy_from_slice(&[0, 0, 1, 0xE0, 0, 0, 0x80, if pts { 0x80 } else { 0 }, 5, 0x21]);
+            packet::write_stamp(&mut head, 21, 9_000 + frame * 3_600);
+            bytes.extend_from_slice(&head);
+            for rest in 1..3 {
+                let mut packet = [0xFF; PACKET_BYTES];
+                packet[..4].copy_from_slice(&[0x47, 0x01, 0x00, 0x10 | (frame * 3 + rest & 15) as u8]);
+                bytes.extend_from_slice(&packet);
+            }
+        }
+        bytes
+    }
+
+    /// Due time and bytes of every portion until `bytes_wanted` have come.
+    fn play(name: &str, bytes: &[u8], bytes_wanted: usize) -> Vec<(Duration, usize)> {
+        let path = std::env::temp_dir().join(format!("millrace-file-{}-{name}.ts", std::process::id()));
+        std::fs::write(&path, bytes).expect("temporary file");
+        let mut file = FileLoop::open(&path).expect("opens");
+        let (mut portions, mut total) = (Vec::new(), 0);
+        while total < bytes_wanted {
+            let (due, mut out) = (file.due(), Vec::new());
+            file.write(&mut out).expect("goes on");
+            assert!(!out.is_empty() && out.len().is_multiple_of(PACKET_BYTES), "{}", out.len());
+            total += out.len();
+            portions.push((due, out.len()));
+        }
+        std::fs::remove_file(&path).expect("removes");
+        portions
+    }
+
+    #[test]
+    fn pace_comes_from_pcrs_or_else_from_time_stamps() {
+        for (name, pcr) in [("pcr", true), ("dts", false)] {
+            let bytes = file(pcr, true);
+            let portions = play(name, &bytes, bytes.len() * 3);
+            let steps = portions.windows(2).map(|pair| pair[1].0.checked_sub(pair[0].0).expect("never goes back"));
+            // Three packets in 40 ms: two portions of 20 ms have two packets and one.
+            assert!(steps.clone().all(|step| step < Duration::from_millis(27)), "{name}: {:?}", steps.max());
+            let took = portions.last().expect("some").0;
+            assert!((5_900..=6_000).contains(&took.as_millis()), "{name}: {took:?}");
+        }
+    }
+
+    #[test]
+    fn without_any_time_the_bitrate_is_guessed() {
+        let bytes = file(false, false);
+        let took = play("none", &bytes, RATE_GUESS as usize).last().expect("some").0;
+        assert!((900..=1_100).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_is_not_waited_for() {
+        let mut bytes = file(true, true);
+        let hour = 3_600 * 27_000_000;
+        for packet in bytes.chunks_exact_mut(PACKET_BYTES).skip(75).filter(|packet| packet[5] == 0x10 && packet[4] == 7)
+        {
+            let packet = packet.first_chunk_mut().expect("a whole packet");
+            packet::write_pcr(packet, 6, packet::read_pcr(packet, 6) + hour);
+        }
+        let took = play("jump", &bytes, bytes.len()).last().expect("some").0;
+        assert!((1_900..=2_100).contains(&took.as_millis()), "{took:?}");
+    }
+}
