@@ -189,7 +189,7 @@ mod tests {
                 0x47,
                 0x41,
                 0x00,
-                0x30 | (frame * 3 & 15) as u8,
+                0x30 | (frame * 3 % 16) as u8,
                 7,
                 if pcr { 0x10 } else { 0 },
             ]);
@@ -202,7 +202,7 @@ mod tests {
             bytes.extend_from_slice(&head);
             for rest in 1..3 {
                 let mut packet = [0xFF; PACKET_BYTES];
-                packet[..4].copy_from_slice(&[0x47, 0x01, 0x00, 0x10 | (frame * 3 + rest & 15) as u8]);
+                packet[..4].copy_from_slice(&[0x47, 0x01, 0x00, 0x10 | ((frame * 3 + rest) % 16) as u8]);
                 bytes.extend_from_slice(&packet);
             }
         }
