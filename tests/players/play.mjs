@@ -1,0 +1,114 @@
+// play.mjs hlsjs|native|mpegtsjs URL [--seconds N] [--screenshot FILE]
+//
+// Plays a live URL in headless Chromium and prints what a viewer would notice as one line of JSON. It measures, and leaves the verdict to
+// the caller: exit 0 = measured, 1 = nothing played within 20 s, 2 = the harness itself failed.
+// CHROMIUM names the browser's executable.
+import { chromium } from 'playwright-core';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const FOLDER = path.dirname(fileURLToPath(import.meta.url));
+const LIBRARIES = { native: null, hlsjs: 'hls.js/dist/hls.js', mpegtsjs: 'mpegts.js/dist/mpegts.js' };
+const STARTUP_MS_MAX = 20_000;
+const SETTLE_MS = 1_000;
+const BROWSER_ARGS = ['--no-sandbox', '--autoplay-policy=no-user-gesture-required', '--mute-audio', '--disable-gpu',
+  '--disable-background-networking', '--disable-component-update'];
+
+const { values: options, positionals: [player, url] } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '15' }, screenshot: { type: 'string' } },
+});
+if (!(player in LIBRARIES) || !url) {
+  console.error(`usage: play.mjs ${Object.keys(LIBRARIES).join('|')} URL [--seconds N] [--screenshot FILE]`);
+  process.exit(2);
+}
+
+// The page comes from another origin than the stream, as on a real site: so CORS is tested too.
+function servePage() {
+  const library = LIBRARIES[player];
+  const files = {
+    '/page.js': path.join(FOLDER, 'page.js'),
+    '/library.js': library && path.join(FOLDER, 'node_modules', library),
+  };
+  const page = `<!doctype html><link rel=icon href="data:,"><video muted playsinline width=640 height=360></video>
+    ${library ? '<script src=/library.js></script>' : ''}<script src=/page.js></script>`;
+  const server = http.createServer((request, response) => {
+    if (request.url === '/') return response.writeHead(200, { 'content-type': 'text/html' }).end(page);
+    const file = files[request.url];
+    if (!file) return response.writeHead(404).end();
+    response.writeHead(200, { 'content-type': 'text/javascript' });
+    return fs.createReadStream(file).pipe(response);
+  });
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
+}
+
+// Every answer of 400 and above, and every request that failed but for those that the player gave up itself.
+function watchNetwork(page) {
+  const seen = { requests: 0, failures: [] };
+  page.on('response', (response) => {
+    seen.requests += 1;
+    if (response.status() >= 400) seen.failures.push(`${response.status()} ${response.url()}`);
+  });
+  page.on('requestfailed', (request) => {
+    const reason = request.failure()?.errorText;
+    if (reason !== 'net::ERR_ABORTED') seen.failures.push(`${reason} ${request.url()}`);
+  });
+  return seen;
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function measure(page) {
+  const figures = () => page.evaluate(() => window.figures());
+  const isPlaying = (now) => now.startedMs !== null && now.position > 0 && now.decodedFrames > 0;
+  const deadline = Date.now() + STARTUP_MS_MAX;
+  let first = await figures();
+  while (!isPlaying(first) && first.fatal.length === 0 && Date.now() < deadline) {
+    await sleep(50);
+    first = await figures();
+  }
+  if (!isPlaying(first)) return { played: false, ...first };
+  // Start-up has a figure of its own: pace counts from when the player has settled.
+  await sleep(SETTLE_MS);
+  first = await figures();
+  const latencies = [];
+  let last = first;
+  for (const end = Date.now() + Number(options.seconds) * 1000; Date.now() < end && last.fatal.length === 0;) {
+    await sleep(500);
+    last = await figures();
+    if (Number.isFinite(last.latency)) latencies.push(last.latency);
+  }
+  return {
+    played: true,
+    ...last,
+    advancedSeconds: last.position - first.position,
+    wallSeconds: (last.wallMs - first.wallMs) / 1000,
+    framesPerSecond: (last.decodedFrames - first.decodedFrames) / ((last.wallMs - first.wallMs) / 1000),
+    latencyMax: latencies.length ? Math.max(...latencies) : null,
+  };
+}
+
+let browser;
+try {
+  const server = await servePage();
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: BROWSER_ARGS });
+  const page = await browser.newPage();
+  const network = watchNetwork(page);
+  const console_ = [];
+  page.on('console', (message) => message.type() === 'error' && console_.push(message.text()));
+  page.on('pageerror', (error) => console_.push(error.message));
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.evaluate(([name, address]) => window.startPlayer(name, address), [player, url]);
+  const measured = await measure(page);
+  if (options.screenshot) await page.screenshot({ path: options.screenshot });
+  console.log(JSON.stringify({ player, url, ...measured, ...network, console: console_ }));
+  await browser.close();
+  process.exit(measured.played ? 0 : 1);
+} catch (error) {
+  console.error(String(error));
+  await browser?.close();
+  process.exit(2);
+}
