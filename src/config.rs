@@ -10,12 +10,13 @@
 mod channels;
 mod check;
 mod error;
-mod origin_url;
+mod secret;
 
+pub use crate::origin::OriginUrl;
 pub use channels::{Channel, Header, Origin};
 pub use check::{NUMBERS, NumberRule};
 pub use error::{ConfigError, Located, Problem};
-pub use origin_url::{OriginUrl, OriginUrlError, Secret};
+pub use secret::Secret;
 
 use crate::limits;
 use channels::{ChannelEntry, M3uEntry};

@@ -1,4 +1,56 @@
-//! millrace: a live-stream relay. One origin connection in, every viewer format out, on every core.
+//! millrace: a live-stream relay for dense CDN edges. One origin connection in, every viewer's format out, on every core.
+//!
+//! # Data flow
+//! ```text
+//!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─► packager ─► store ─► ranges ─► sockets
+//!  (http)    packets   evens    output      samples in a        TS mux      immutable   send(2) for live TS,
+//!            to        out      time, cuts, memory map          (CMAF mux)  bytes       sendfile(2) for segments
+//!            samples   bursts   numbers
+//!  └──────────────────── the channel's owner shard ─────────────────────┘  └──────── every shard ────────┘
+//! ```
+//! A viewer's first request *touches* the channel; its owner shard opens a [`session`], which asks for the origin.
+//! What the origin sends is demuxed into samples, placed on one output timeline, and kept in a ring per track. A
+//! packager, made when somebody first asks for its format, muxes samples into an append-only [`store`]. Viewers on
+//! every shard read that store in place. When nobody has touched the channel for the idle time, all of it goes.
+//!
+//! # Code map
+//! | module | what | may import |
+//! |---|---|---|
+//! | [`time`] | 90 kHz types, 33-bit stamps, the caller's clock reading | |
+//! | [`limits`] | every bound, checked against each other at compile time | |
+//! | [`es`] | the vocabulary (sample, track, codec, key) and the codecs' framing | `time` |
+//! | [`mpegts`] | packets, PSI, PES; demux and mux | `es` |
+//! | [`timeline`] | the one owner of time: input to output time, epoch, cuts, numbers; the pacer | `es` |
+//! | [`ring`] | ES ring, SPSC hand-over (mmap; unsafe) | `es` |
+//! | [`store`] | blocks in a memfd, shared header, readers (mmap; unsafe) | `ring`'s memory maps |
+//! | [`package`] | processors: samples to each format's bytes and text | `ring`, `store`, `timeline`, `mpegts`, `hls` |
+//! | [`hls`] | playlist text | |
+//! | [`http`] | request parser, response heads, ranges, URLs: bytes only | |
+//! | [`route`] | request to (channel, format, why) | `http` |
+//! | [`origin`] | origin protocols as sans-IO state machines | |
+//! | [`session`] | a channel's state machine; what all shards see of it | `package`, `mpegts`, `timeline` |
+//! | [`config`], [`m3u`], [`metrics`], [`api`] | what operators write and read | |
+//! | [`shard`] | **the only runtime layer**: executors, connections, pumps, origin IO, mesh | everything |
+//! | [`demo`] | the synthetic origin, on threads of its own, beside the relay | |
+//!
+//! # Invariants
+//! * Everything but [`shard`], [`demo`] and `main` has no async, no sockets, no threads and no clock: `now` is an argument,
+//!   commands come out of a `poll`. Ring and store make memory maps, nothing else. `tests/tidy.rs` checks this page's rules.
+//! * A channel has at most one origin connection, however many viewers come at once.
+//! * A slow viewer or a stuck shard never blocks ingest and never grows memory without bound.
+//! * Bytes once published never change.
+//! * Output time stamps are monotonic, or a discontinuity is signalled in every format.
+//! * Packagers never invent a time, a cut or a number: the timeline owns them.
+//! * Network input never panics; a panic that happens all the same ends one connection or one session, never a shard.
+//! * Origin addresses and credentials never show in viewer-facing pages, logs or errors.
+//!
+//! # Glossary
+//! *Sample*: one access unit with its time stamps. *Track*: one elementary stream of a channel. *Key sample*: one that
+//! decoding may begin at. *Cut*: the point where a segment begins, on the reference track, shared by all formats.
+//! *Segment*: what a playlist lists. *Epoch*: one uninterrupted run of a channel's session; it stands in every media
+//! URL. *Session*: a channel while it is watched. *Owner*: the shard where a channel's session lives. *Mirror*: a
+//! shard's sight of a channel. *Touch*: somebody wants the channel, now. *Pump*: pushes a channel's continuous stream
+//! to a shard's viewers. *Store*: append-only muxed bytes. *Join point*: a store position where a viewer may begin.
 
 pub mod api;
 pub mod config;
@@ -14,6 +66,7 @@ pub mod mpegts;
 pub mod origin;
 pub mod package;
 pub mod ring;
+pub mod route;
 pub mod session;
 pub mod shard;
 pub mod store;

@@ -108,6 +108,9 @@ pub const PCR_INTERVAL_TICKS_MAX: i64 = 9_000;
 pub const PCR_LEAD_TICKS_MAX: i64 = 90_000;
 /// Longest interval between two PATs or PMTs, 90 kHz ticks (ETSI TR 101 290 5.2.1: 500 ms).
 pub const PSI_INTERVAL_TICKS_MAX: i64 = 45_000;
+/// A new continuous viewer begins at the newest key sample that lies at least this far behind the newest one of all, 90 kHz ticks,
+/// so that its player has something in its buffer: 0 is the newest.
+pub const LIVE_JOIN_BACK_TICKS: i64 = 90_000;
 /// Viewers pushed in one go before the executor gets to run others.
 pub const PUMP_BATCH: usize = 256;
 
@@ -129,6 +132,20 @@ pub const WINDOW_SEGMENTS_MAX: usize = 1_024;
 pub const TICK_BUSY_MS: u64 = 5;
 /// Period of the pacemaker on an idle shard, milliseconds.
 pub const TICK_IDLE_MS: u64 = 250;
+/// Period of the slow clocks of a shard: deadlines, viewers, waiting requests; milliseconds.
+pub const SWEEP_MS: u64 = 100;
+/// A shard that has not moved for this long is dead, milliseconds.
+pub const SHARD_DEAD_MS: u64 = 15_000;
+/// Segment viewers one shard keeps count of.
+pub const SEGMENT_VIEWERS_MAX: usize = 200_000;
+/// Unsent bytes the kernel keeps of one connection before it says that it is full (TCP_NOTSENT_LOWAT).
+pub const NOTSENT_LOWAT_BYTES: i32 = 256 << 10;
+/// A stalled continuous stream gets a null packet this often, milliseconds (players give up after 3 to 5 s of silence).
+pub const STALL_NULL_MS: u64 = 1_000;
+/// An answer that makes no progress for this long is cut, milliseconds.
+pub const SEND_STALL_MS: u64 = 60_000;
+/// Bytes read from a viewer's socket at once.
+pub const REQUEST_READ_BYTES: usize = 8 << 10;
 /// Messages a mesh queue between two shards holds.
 pub const MESH_QUEUE_LEN: usize = 1_024;
 /// Most shards.
@@ -184,5 +201,7 @@ const _: () = {
     assert!(TRACKS_MAX * PES_BUFFER_KEPT_BYTES + 2 * PES_BYTES_MAX <= DEMUX_PES_BYTES_MAX);
     assert!(FIRST_PLAYLIST_HOLD_MS < 8_000);
     assert!(TICK_BUSY_MS < TICK_IDLE_MS);
+    assert!(TICK_BUSY_MS <= SWEEP_MS && SWEEP_MS < STALL_NULL_MS);
+    assert!(TICK_IDLE_MS * 4 < SHARD_DEAD_MS);
     assert!(RING_BYTES_MIN <= PES_BYTES_MAX && PES_BYTES_MAX <= RING_BYTES_MAX);
 };

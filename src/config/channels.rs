@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::check::header_value;
-use super::origin_url::percent_decoded;
+use super::secret::percent_decoded;
 use super::{Config, OriginUrl, Problem, Secret};
 use crate::limits;
 use crate::m3u;
@@ -171,7 +171,7 @@ fn written_channel(key: &str, entry: ChannelEntry, problems: &mut Vec<Problem>) 
 }
 
 fn origin_url(key: String, text: &str, problems: &mut Vec<Problem>) -> Option<OriginUrl> {
-    OriginUrl::parse(text).map_err(|error| problems.push(Problem::new(key, error.to_string(), error.remedy()))).ok()
+    OriginUrl::parse(text).map_err(|error| problems.push(Problem::new(key, error.to_string(), error.url_remedy()))).ok()
 }
 
 /// Fields that the relay writes itself, or that would change how the answer is read.
@@ -235,7 +235,7 @@ fn listed_channel(
 ) -> Result<Channel, (usize, String)> {
     let line = entry.line;
     let url = OriginUrl::parse(&entry.url)
-        .map_err(|error| (line, format!("{:?} is passed over: {error}; {}", entry.name, error.remedy())))?;
+        .map_err(|error| (line, format!("{:?} is passed over: {error}; {}", entry.name, error.url_remedy())))?;
     let mut headers = Vec::new();
     for (name, value) in entry.headers {
         match String::from_utf8(percent_decoded(&value))

@@ -111,3 +111,15 @@ pub enum OriginError {
     #[error("the origin's chunked coding is broken: {0}")]
     ChunkSyntax(&'static str),
 }
+
+impl OriginError {
+    /// What an operator can do about a URL that [`OriginUrl::parse`] refused.
+    pub fn url_remedy(&self) -> &'static str {
+        match self {
+            Self::HttpsUnsupported => {
+                "name the http:// address, or put a TLS proxy on this host between the relay and the origin"
+            }
+            _ => "write it as http://host[:port]/path",
+        }
+    }
+}

@@ -8,11 +8,12 @@
 
 use super::{OriginError, base64};
 use crate::http::url::decode_bytes;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use url::{Host, Url};
 
 /// A checked `http://` URL.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OriginUrl {
     url: Url,
 }
@@ -100,6 +101,12 @@ impl fmt::Display for OriginUrl {
     }
 }
 
+impl Serialize for OriginUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Debug for OriginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OriginUrl({self})")
@@ -138,7 +145,7 @@ mod tests {
     #[test]
     fn neither_display_nor_debug_shows_a_secret() {
         let url = url("http://user:pass@h:81/live/user/pass/1.ts?token=secret");
-        for shown in [format!("{url}"), format!("{url:?}"), format!("{url:#?}")] {
+        for shown in [format!("{url}"), format!("{url:?}"), format!("{url:#?}"), serde_json::to_string(&url).unwrap()] {
             assert!(shown.contains("http://h:81/..."), "{shown}");
             assert!(!["user", "pass", "secret", "live"].iter().any(|secret| shown.contains(secret)), "{shown}");
         }

@@ -1,1 +1,250 @@
-//! A channel's state machine: tracks, rings, packagers, leases, idle deadlines and origin state. Emits commands, does no IO.
+//! A channel's session: from origin bytes to published stores, and the decision when it all may stop.
+//!
+//! ```text
+//!  origin bytes ─► demux ─► pacer ─► timeline ─► ES rings ─► packager ─► store ─► viewers of every shard
+//! ```
+//!
+//! A session begins with the first viewer's touch and ends when nobody has touched it for the idle time; each begins an
+//! epoch of its own. It runs on its owner shard only, without locks.
+//!
+//! What it deliberately does not do: IO, clocks and threads. `now` is an argument; what the runtime has to do comes out
+//! of [`Session::poll`].
+#![forbid(unsafe_code)]
+
+mod intake;
+pub mod shared;
+pub mod viewers;
+
+use crate::mpegts::demux::{DemuxConfig, DemuxStats, Demuxer};
+use crate::package::Feed;
+use crate::package::mpegts::{Pulled, TsPackageConfig, TsPackager};
+use crate::store::Arena;
+use crate::time::Now;
+use crate::timeline::pacer::{Pacer, PacerConfig};
+use crate::timeline::{Epoch, Timeline, TimelineConfig};
+use intake::Intake;
+use shared::{ChannelState, ChannelView, TrackSummary};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What every session of a channel is built with.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// program_number to take from the source; `None`: the first with video or audio.
+    pub program: Option<u16>,
+    pub timeline: TimelineConfig,
+    pub package: TsPackageConfig,
+    /// Samples and payload bytes of a video track's ring.
+    pub video_ring: RingSize,
+    /// Samples and payload bytes of an audio or data track's ring.
+    pub audio_ring: RingSize,
+    /// Hold back what arrives ahead of real time.
+    pub pace: bool,
+    /// A session ends this long after the last touch, microseconds.
+    pub session_idle_us: u64,
+    /// A packager is dropped this long after the last touch of its format, microseconds.
+    pub variant_idle_us: u64,
+}
+
+/// Bounds of one ES ring.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSize {
+    pub samples_max: usize,
+    pub bytes_max: usize,
+}
+
+/// What a session wants done. Returned by [`Session::poll`] until `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Somebody watches: connect, and keep retrying until [`Command::CloseOrigin`].
+    OpenOrigin,
+    /// Nobody watches any more: close the connection and drop the session.
+    CloseOrigin,
+}
+
+/// What the origin's connection did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginEvent {
+    /// A connection attempt began.
+    Connecting,
+    /// The origin answered and media follows.
+    Connected,
+    /// The connection is gone; the reason names no credentials.
+    Down(Arc<str>),
+}
+
+/// Outcome of [`Session::ingest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// Bytes taken; the rest is to be offered again.
+    pub consumed: usize,
+    /// Monotonic time at which to offer the rest, microseconds; `None`: at once.
+    pub resume_us: Option<u64>,
+}
+
+pub struct Session {
+    config: Arc<SessionConfig>,
+    arena: Arc<Arena>,
+    demuxer: Demuxer,
+    intake: Intake,
+    packager: Option<TsPackager>,
+    commands: VecDeque<Command>,
+    touched_us: u64,
+    package_touched_us: u64,
+    origin: OriginState,
+    last_sample_count: u64,
+    /// The packager has samples left to mux.
+    pull_more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum OriginState {
+    Connecting,
+    Connected,
+    Down(Arc<str>),
+}
+
+impl Session {
+    /// Opens a session for a viewer that has just come. `last_sequence`: the highest media sequence number that any
+    /// earlier session of this channel published in this process.
+    pub fn open(config: Arc<SessionConfig>, arena: Arc<Arena>, last_sequence: Option<u64>, now: Now) -> Session {
+        let epoch = Epoch::begin(last_sequence, now);
+        let timeline = Timeline::new(config.timeline, epoch, now);
+        let pacer = config.pace.then(|| Pacer::new(PacerConfig::default()));
+        Session {
+            demuxer: Demuxer::new(DemuxConfig { program: config.program }),
+            intake: Intake::new(timeline, pacer, config.video_ring, config.audio_ring),
+            packager: None,
+            commands: VecDeque::from([Command::OpenOrigin]),
+            touched_us: now.mono_us,
+            package_touched_us: now.mono_us,
+            origin: OriginState::Connecting,
+            last_sample_count: 0,
+            pull_more: false,
+            config,
+            arena,
+        }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.intake.timeline.epoch()
+    }
+
+    /// The highest media sequence number used so far, or one below the epoch's first.
+    pub fn last_sequence(&self) -> u64 {
+        self.intake.feed.cuts.back().map_or(self.epoch().id.saturating_sub(1), |cut| cut.segment)
+    }
+
+    /// Somebody wants the channel as HLS-TS or continuous MPEG-TS; `at_us`: when, on the monotonic clock.
+    pub fn touch(&mut self, at_us: u64, now: Now) {
+        self.touched_us = self.touched_us.max(at_us);
+        self.package_touched_us = self.package_touched_us.max(at_us);
+        if self.packager.is_none() {
+            let feed = &self.intake.feed;
+            let packager = TsPackager::new(self.arena.clone(), self.config.package, self.epoch(), feed, now);
+            self.packager = Some(packager);
+        }
+    }
+
+    /// Takes bytes from the origin's body. Everything that they complete is published before this returns.
+    pub fn ingest(&mut self, bytes: &[u8], now: Now) -> Ingested {
+        self.intake.begin(now);
+        let consumed = self.demuxer.push(bytes, &mut self.intake);
+        self.pull(now);
+        Ingested { consumed, resume_us: self.intake.resume_us.take() }
+    }
+
+    /// Tells what became of the origin's connection.
+    pub fn on_origin(&mut self, event: OriginEvent, now: Now) {
+        match event {
+            OriginEvent::Connecting => self.origin = OriginState::Connecting,
+            OriginEvent::Connected => self.origin = OriginState::Connected,
+            OriginEvent::Down(reason) => {
+                self.intake.begin(now);
+                self.demuxer.end(&mut self.intake);
+                self.intake.source_break(now);
+                self.pull(now);
+                self.origin = OriginState::Down(reason);
+            }
+        }
+    }
+
+    /// Runs the clocks: late flushes, idle ends. Returns the next thing to do.
+    pub fn poll(&mut self, now: Now) -> Option<Command> {
+        if let Some(packager) = &mut self.packager {
+            packager.poll_flush(now);
+        }
+        self.pull(now);
+        self.intake.drop_ended_rings();
+        let idle_us = |since: u64| now.mono_us.saturating_sub(since);
+        if idle_us(self.package_touched_us) >= self.config.variant_idle_us {
+            self.packager = None;
+        }
+        if idle_us(self.touched_us) >= self.config.session_idle_us {
+            self.commands.push_back(Command::CloseOrigin);
+            self.touched_us = u64::MAX;
+        }
+        self.commands.pop_front()
+    }
+
+    /// What viewers on every shard see of this session.
+    pub fn view(&self) -> ChannelView {
+        ChannelView {
+            epoch: self.epoch().id,
+            state: self.state(),
+            target_duration_s: self.intake.timeline.target_duration_s(),
+            ts: self.packager.as_ref().map(|p| p.shared().clone()),
+            tracks: self.intake.tracks.iter().map(|t| TrackSummary::of(t)).collect(),
+        }
+    }
+
+    pub fn state(&self) -> ChannelState {
+        match &self.origin {
+            OriginState::Connected if self.intake.placed > 0 => ChannelState::Live,
+            OriginState::Connecting | OriginState::Connected if self.intake.placed == 0 => ChannelState::Starting,
+            OriginState::Down(reason) if self.intake.placed == 0 => ChannelState::Failed(reason.clone()),
+            _ => ChannelState::Stalled,
+        }
+    }
+
+    /// Changes whenever [`Session::view`] would: cheap to compare after each call.
+    pub fn view_stamp(&self) -> (u32, bool, ChannelState) {
+        (self.intake.tracks_version, self.packager.is_some(), self.state())
+    }
+
+    /// Position up to which the TS store is published, 0 without one.
+    pub fn published(&self) -> u64 {
+        self.packager.as_ref().map_or(0, |p| p.shared().store().published())
+    }
+
+    /// Counters of the demuxer since the session began.
+    pub fn demux_stats(&self) -> DemuxStats {
+        self.demuxer.stats()
+    }
+
+    /// Samples placed on the timeline, and dropped by it, since the session began.
+    pub fn sample_counts(&self) -> (u64, u64) {
+        (self.intake.placed, self.intake.dropped)
+    }
+
+    /// Bytes of payload that the ES rings hold.
+    pub fn ring_bytes(&self) -> usize {
+        self.intake.feed.rings.iter().map(|r| r.ring.bytes()).sum()
+    }
+
+    /// The samples and cuts held for packagers.
+    pub fn feed(&self) -> &Feed {
+        &self.intake.feed
+    }
+
+    fn pull(&mut self, now: Now) {
+        if self.intake.pushed == self.last_sample_count && !self.pull_more {
+            return;
+        }
+        self.last_sample_count = self.intake.pushed;
+        if let Some(packager) = &mut self.packager {
+            // What is left over is muxed with the next samples or on the next beat.
+            self.pull_more = packager.pull(&self.intake.feed, now) == Pulled::More;
+        }
+    }
+}

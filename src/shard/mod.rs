@@ -1,1 +1,117 @@
-//! The only runtime layer: pinned executors, listener, connections, pumps, origin IO, mesh, shutdown.
+//! The only runtime layer: pinned executors, listeners, connections, pumps, origin IO, the mesh between shards, shutdown.
+//!
+//! ```text
+//!   main ── boot ──► one glommio executor per shard ◄── pacemaker (foreign thread: wakes, watches)
+//!                       │ accept ─► conn ─► route ─► playlist | segment (sendfile) | live ─► pump (send)
+//!                       │ owner: origin ─► session ─► store ──published──► mirrors of every shard
+//!                       └ tick (5 ms): mesh, mirrors, idle clocks, deadlines
+//! ```
+//!
+//! A channel has one owner shard; a viewer stays on the shard that accepted it. Shards share nothing but the [`Relay`]
+//! directory (atomics and snapshots) and carry requests to each other by the [`mesh`].
+
+pub mod boot;
+mod conn;
+mod deadlines;
+mod live;
+mod mesh;
+mod mirror;
+mod notify;
+mod origin;
+mod owner;
+mod pacemaker;
+mod pages;
+mod pump;
+pub mod relay;
+mod respond;
+mod socket;
+mod tick;
+
+use crate::http::response::HttpDate;
+use crate::metrics::{Format, ShardMetrics};
+use crate::session::viewers::{SegmentViewers, ViewerKey};
+use crate::store::Arena;
+use crate::time::Now;
+use deadlines::Deadlines;
+use mesh::Mesh;
+use mirror::Mirror;
+use owner::Owned;
+use relay::Relay;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One shard's state, shared by its tasks. Single-threaded: borrows never last across an await.
+pub(crate) struct Shard {
+    pub index: usize,
+    pub relay: Arc<Relay>,
+    pub metrics: Arc<ShardMetrics>,
+    pub arena: Arc<Arena>,
+    pub mesh: RefCell<Mesh>,
+    /// Channels owned here that have a session, by channel index.
+    pub owned: RefCell<HashMap<u32, Rc<Owned>>>,
+    /// Channels watched from here, owned here or not.
+    pub mirrors: RefCell<HashMap<u32, Rc<Mirror>>>,
+    pub deadlines: Deadlines,
+    pub segment_viewers: RefCell<SegmentViewers>,
+    /// Connection tasks alive.
+    pub connections: Cell<usize>,
+    pub addresses: RefCell<conn::Addresses>,
+    /// Listening sockets, to be shut when the shard drains.
+    pub listeners: RefCell<Vec<RawFd>>,
+    date: RefCell<HttpDate>,
+    /// Media sequence numbers that ended sessions reached, by channel index.
+    pub last_sequences: RefCell<HashMap<u32, u64>>,
+}
+
+impl Shard {
+    pub fn now(&self) -> Now {
+        self.relay.clock.now()
+    }
+
+    /// The value of `Date` now.
+    pub fn date(&self) -> HttpDate {
+        self.date.borrow_mut().set(self.now().unix_us / 1_000_000).clone()
+    }
+
+    /// This shard's view of a channel, made at first need.
+    pub fn mirror(self: &Rc<Self>, channel: u32) -> Rc<Mirror> {
+        let mut mirrors = self.mirrors.borrow_mut();
+        mirrors.entry(channel).or_insert_with(|| Rc::new(Mirror::new(channel, &self.relay))).clone()
+    }
+
+    /// Says to the channel's owner that somebody here wants it. Cheap to call for every request.
+    pub fn touch(self: &Rc<Self>, channel: u32, now: Now) {
+        let mirror = self.mirror(channel);
+        if !mirror.touch_due(now.mono_us, self.relay.touch_interval_us) {
+            return;
+        }
+        let owner = self.relay.channels[channel as usize].owner;
+        if owner == self.index {
+            owner::touch(self, channel, now.mono_us);
+        } else if !self.mesh.borrow_mut().send(owner, mesh::Message::Touch { channel, at_us: now.mono_us }) {
+            mirror.touch_failed();
+        }
+    }
+
+    /// Notes a playlist or segment request of a client.
+    pub fn saw_segment_viewer(self: &Rc<Self>, channel: u32, client: u64, target_duration_s: u64) {
+        let idle_us = self.relay.config.idle.segment_viewer_ms * 1_000;
+        let gone_after_us = idle_us.max(3 * target_duration_s * 1_000_000);
+        let key = ViewerKey { client, channel };
+        let is_new = self.segment_viewers.borrow_mut().seen(key, self.now().mono_us, gone_after_us);
+        if is_new {
+            self.metrics.viewers(Format::HlsTs).add(1);
+            self.relay.channels[channel as usize].shared.counters.viewers_hls.add(1);
+        }
+    }
+
+    /// Wakes this shard's readers of a channel after its owner published.
+    pub fn published(self: &Rc<Self>, channel: u32) {
+        if let Some(mirror) = self.mirrors.borrow().get(&channel) {
+            mirror.check(self);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What all shards see of a channel: its state, its stores and its counters. Written by the owner shard, read by every other.
+#![forbid(unsafe_code)]
+
+use crate::es::{Params, Track, TrackKind};
+use crate::metrics::Counter;
+use crate::package::mpegts::TsShared;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a channel does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ChannelState {
+    /// Nobody watches; no session.
+    #[default]
+    Idle,
+    /// The origin is being reached; nothing has come yet.
+    Starting,
+    /// Media flows.
+    Live,
+    /// Media flowed, and stopped; the origin is tried again while somebody watches.
+    Stalled,
+    /// The origin was never reached in this session; why, without credentials.
+    Failed(Arc<str>),
+}
+
+impl ChannelState {
+    /// Lower-case name for the API.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ChannelState::Idle => "idle",
+            ChannelState::Starting => "starting",
+            ChannelState::Live => "live",
+            ChannelState::Stalled => "stalled",
+            ChannelState::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A session as viewers see it. Replaced as a whole, never changed.
+#[derive(Clone, Default)]
+pub struct ChannelView {
+    /// Epoch id; 0 when there is no session.
+    pub epoch: u64,
+    pub state: ChannelState,
+    /// EXT-X-TARGETDURATION of the epoch, seconds.
+    pub target_duration_s: u64,
+    /// The TS packager's output, once somebody asked for it.
+    pub ts: Option<Arc<TsShared>>,
+    pub tracks: Vec<TrackSummary>,
+}
+
+/// One line about a track for the API and the page.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TrackSummary {
+    pub pid: u16,
+    pub kind: &'static str,
+    pub codec: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// RFC 6381, empty until known.
+    pub rfc6381: String,
+    /// "1920x1080" or "48000 Hz, 2 ch", empty until known.
+    pub detail: String,
+}
+
+impl TrackSummary {
+    pub fn of(track: &Track) -> Self {
+        let (rfc6381, detail) = match &track.params {
+            Some(Params::Video(v)) => (v.rfc6381.clone(), format!("{}x{}", v.width, v.height)),
+            Some(Params::Audio(a)) => (a.rfc6381.clone(), format!("{} Hz, {} ch", a.sample_rate, a.channels)),
+            None => Default::default(),
+        };
+        TrackSummary {
+            pid: track.ts.pid,
+            kind: match track.kind() {
+                TrackKind::Video => "video",
+                TrackKind::Audio => "audio",
+                TrackKind::Data => "data",
+            },
+            codec: track.codec.name(),
+            language: track.language.map(|l| String::from_utf8_lossy(&l).into_owned()),
+            rfc6381,
+            detail,
+        }
+    }
+}
+
+/// One configured channel's meeting point, made at start-up and kept for life.
+#[derive(Default)]
+pub struct ChannelShared {
+    view: Mutex<Arc<ChannelView>>,
+    /// Grows with every new view.
+    version: AtomicU64,
+    pub counters: ChannelCounters,
+}
+
+/// Counters of one channel since the process began.
+#[derive(Default)]
+pub struct ChannelCounters {
+    /// Connections opened to the origin.
+    pub origin_connections: Counter,
+    /// 1 while media flows from the origin.
+    pub origin_up: Counter,
+    /// Body bytes received from the origin.
+    pub origin_bytes: Counter,
+    /// Samples placed and dropped by the timeline.
+    pub samples: Counter,
+    pub samples_dropped: Counter,
+    pub continuity_errors: Counter,
+    /// Panics caught in the channel's session.
+    pub panics: Counter,
+    /// Viewers now: continuous ones, and the estimate of segment viewers, summed over shards.
+    pub viewers_ts: Counter,
+    pub viewers_hls: Counter,
+    pub sent_bytes: Counter,
+}
+
+impl ChannelShared {
+    /// The newest view.
+    pub fn view(&self) -> Arc<ChannelView> {
+        self.lock().clone()
+    }
+    /// Puts a new view in place (owner shard only).
+    pub fn publish(&self, view: ChannelView) {
+        *self.lock() = Arc::new(view);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+    /// Changes whenever [`ChannelShared::view`] does.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+    fn lock(&self) -> MutexGuard<'_, Arc<ChannelView>> {
+        // A view is replaced whole, so a panic elsewhere cannot leave it half written.
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,268 @@
+//! From a configuration to running shards: preflight, listeners, executors, pacemaker, signals, the end.
+
+use super::mesh::Mesh;
+use super::relay::Relay;
+use super::{Shard, conn, pacemaker, tick};
+use crate::config::Config;
+use crate::http::response::HttpDate;
+use crate::limits::{SEGMENT_VIEWERS_MAX, SHARDS_MAX};
+use crate::session::viewers::SegmentViewers;
+use crate::store::Arena;
+use glommio::{LocalExecutorBuilder, Placement};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Exit code when the system lacks something that an operator can grant (sysexits.h EX_CONFIG).
+pub const EXIT_SYSTEM: i32 = 78;
+/// Exit code when a shard stopped moving (sysexits.h EX_SOFTWARE).
+pub const EXIT_SHARD_DEAD: i32 = 70;
+
+/// Entries of each executor's ring, and bytes of its registered buffers: small, so that many executors fit in 8 MiB of memlock.
+const RING_DEPTH: usize = 512;
+const RING_MEMORY_BYTES: usize = 64 << 10;
+/// Locked memory one executor needs at least, bytes.
+const MEMLOCK_BYTES_PER_SHARD: u64 = 512 << 10;
+const PREEMPT_TIMER: Duration = Duration::from_millis(2);
+const LISTEN_BACKLOG: i32 = 4096;
+
+/// Why the relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The system lacks something; exit code [`EXIT_SYSTEM`].
+    #[error("{0}")]
+    System(String),
+    #[error("cannot listen on {addr}: {error}")]
+    Listen { addr: SocketAddr, error: io::Error },
+    #[error("shard {shard} did not start: {reason}")]
+    Shard { shard: usize, reason: String },
+    #[error("cannot handle signals: {0}")]
+    Signals(io::Error),
+}
+
+/// A relay that runs on threads of its own.
+pub struct Running {
+    pub relay: Arc<Relay>,
+    /// Addresses viewers reach, with the ports that the system chose.
+    pub listen: Vec<SocketAddr>,
+    pub admin_listen: SocketAddr,
+    shards: Vec<glommio::ExecutorJoinHandle<()>>,
+    pacemaker: std::thread::JoinHandle<()>,
+    /// The listening sockets stay open for life, so that no connection in a backlog is lost while shards come and go.
+    _listeners: Vec<Listener>,
+}
+
+/// One listening socket of one shard.
+struct Listener {
+    socket: Socket,
+    is_admin: bool,
+}
+
+/// Checks the system, binds, starts all shards, and returns when each of them said from inside that it listens.
+pub fn start(config: Config) -> Result<Running, BootError> {
+    let cores = placements(&config);
+    preflight(cores.len())?;
+    let mut listeners = Vec::new();
+    let mut listen = Vec::new();
+    for addr in &config.server.listen {
+        listen.push(bind_all(*addr, false, cores.len(), &mut listeners)?);
+    }
+    let admin_listen = bind_all(config.server.admin_listen, true, cores.len(), &mut listeners)?;
+    let relay = Arc::new(Relay::new(config, cores.len()));
+    let shards = spawn_shards(&relay, &cores, &listeners)?;
+    let pacemaker = spawn_pacemaker(relay.clone())?;
+    let running = Running { relay, listen, admin_listen, shards, pacemaker, _listeners: listeners };
+    running.wait_until_ready()?;
+    Ok(running)
+}
+
+impl Running {
+    /// Begins the end: no new connections, what is being sent goes on until it is done or the deadline passes.
+    pub fn drain(&self) {
+        self.relay.draining.store(true, Ordering::Release);
+    }
+
+    /// Waits for the end of all shards.
+    pub fn join(self) {
+        for shard in self.shards {
+            if let Err(error) = shard.join() {
+                tracing::error!(%error, "a shard ended with an error");
+            }
+        }
+        // The pacemaker has no state worth saving if it panicked.
+        let _ = self.pacemaker.join();
+    }
+
+    fn wait_until_ready(&self) -> Result<(), BootError> {
+        let wanted = self.relay.shards.len();
+        for _ in 0..1_000 {
+            if self.relay.shards_ready.load(Ordering::Acquire) == wanted {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let shard = self.relay.shards_ready.load(Ordering::Acquire);
+        Err(BootError::Shard { shard, reason: "it did not come up within 10 s".into() })
+    }
+}
+
+/// The CPU of each shard, in order.
+fn placements(config: &Config) -> Vec<usize> {
+    let mut cores: Vec<usize> = match config.server.cores.as_slice() {
+        [] => core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).collect(),
+        cores => cores.to_vec(),
+    };
+    if cores.is_empty() {
+        cores.push(0);
+    }
+    let count = if config.server.shards == 0 { cores.len() } else { config.server.shards };
+    (0..count.min(SHARDS_MAX)).map(|shard| cores[shard % cores.len()]).collect()
+}
+
+fn bind_all(
+    addr: SocketAddr,
+    is_admin: bool,
+    shards: usize,
+    listeners: &mut Vec<Listener>,
+) -> Result<SocketAddr, BootError> {
+    let mut addr = addr;
+    for _ in 0..shards {
+        let socket = bind(addr).map_err(|error| BootError::Listen { addr, error })?;
+        let local = socket.local_addr().map_err(|error| BootError::Listen { addr, error })?;
+        // A port of 0 is chosen once and shared by all shards.
+        addr = local.as_socket().unwrap_or(addr);
+        listeners.push(Listener { socket, is_admin });
+    }
+    Ok(addr)
+}
+
+fn bind(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SockAddr::from(addr))?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket)
+}
+
+fn spawn_shards(
+    relay: &Arc<Relay>,
+    cores: &[usize],
+    listeners: &[Listener],
+) -> Result<Vec<glommio::ExecutorJoinHandle<()>>, BootError> {
+    let mut handles = Vec::new();
+    for (index, mesh) in Mesh::build(cores.len()).into_iter().enumerate() {
+        let error = |reason: String| BootError::Shard { shard: index, reason };
+        let mut sockets = Vec::new();
+        // Listeners were bound address by address, a socket for each shard in order.
+        for listener in listeners.iter().skip(index).step_by(cores.len()) {
+            let socket = listener.socket.try_clone().map_err(|e| error(e.to_string()))?;
+            sockets.push((socket, listener.is_admin));
+        }
+        let relay = relay.clone();
+        let handle = LocalExecutorBuilder::new(Placement::Fixed(cores[index]))
+            .name(&format!("shard-{index}"))
+            .io_memory(RING_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT_TIMER)
+            .spawn(move || run_shard(index, relay, mesh, sockets))
+            .map_err(|e| error(e.to_string()))?;
+        handles.push(handle);
+    }
+    Ok(handles)
+}
+
+async fn run_shard(index: usize, relay: Arc<Relay>, mesh: Mesh, sockets: Vec<(Socket, bool)>) {
+    // The first timer sleep takes 10 ms (membarrier registration): pay for it before there are viewers.
+    glommio::timer::sleep(Duration::from_micros(1)).await;
+    let heart = relay.shards[index].heart.clone();
+    let arena = match Arena::new(relay.config.media.store_bytes_max) {
+        Ok(arena) => arena,
+        Err(error) => {
+            tracing::error!(shard = index, %error, "no memory file for the store");
+            heart.stop();
+            return;
+        }
+    };
+    let shard = Rc::new(Shard {
+        index,
+        metrics: relay.shards[index].metrics.clone(),
+        arena,
+        mesh: RefCell::new(mesh),
+        owned: RefCell::default(),
+        mirrors: RefCell::default(),
+        deadlines: Default::default(),
+        segment_viewers: RefCell::new(SegmentViewers::new(SEGMENT_VIEWERS_MAX)),
+        connections: Cell::new(0),
+        addresses: RefCell::default(),
+        listeners: RefCell::default(),
+        date: RefCell::new(HttpDate::new(0)),
+        last_sequences: RefCell::default(),
+        relay,
+    });
+    for (socket, is_admin) in sockets {
+        glommio::spawn_local(conn::accept_all(shard.clone(), socket, is_admin)).detach();
+    }
+    shard.relay.shards_ready.fetch_add(1, Ordering::Release);
+    tick::run(shard).await;
+    heart.stop();
+}
+
+fn spawn_pacemaker(relay: Arc<Relay>) -> Result<std::thread::JoinHandle<()>, BootError> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // The second signal ends the process at once, for the impatient.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, asked.clone()).map_err(BootError::Signals)?;
+        signal_hook::flag::register(signal, asked.clone()).map_err(BootError::Signals)?;
+    }
+    let thread = std::thread::Builder::new().name("pacemaker".into()).spawn(move || {
+        pacemaker::run(&relay, || {
+            if asked.load(Ordering::Relaxed) && !relay.draining.swap(true, Ordering::AcqRel) {
+                tracing::info!("asked to stop: finishing what is being sent");
+            }
+        });
+    });
+    thread.map_err(|e| BootError::Shard { shard: 0, reason: format!("no pacemaker thread: {e}") })
+}
+
+/// Asks the kernel for a ring before glommio does, for glommio panics without one.
+fn preflight(shards: usize) -> Result<(), BootError> {
+    // SAFETY: io_uring_params is plain data for which all zeros are valid; the struct is 120 bytes by the kernel's ABI.
+    let mut params = [0u8; 120];
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, RING_DEPTH as libc::c_uint, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(BootError::System(remedy(&io::Error::last_os_error())));
+    }
+    // SAFETY: `fd` was returned by the kernel just now and belongs to nobody else.
+    unsafe { libc::close(fd as i32) };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live struct of the type that the call fills.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } == 0;
+    let wanted = MEMLOCK_BYTES_PER_SHARD * shards as u64;
+    // SAFETY: takes nothing, cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if known && !is_root && limit.rlim_cur < wanted {
+        return Err(BootError::System(format!(
+            "RLIMIT_MEMLOCK is {} KiB and {shards} shards need {} KiB: raise it (ulimit -l {}, or LimitMEMLOCK= in the systemd unit)",
+            limit.rlim_cur >> 10,
+            wanted >> 10,
+            wanted >> 10,
+        )));
+    }
+    Ok(())
+}
+
+fn remedy(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => "io_uring is missing in this kernel: use Linux 5.8 or later".into(),
+        Some(libc::EPERM | libc::EACCES) => "io_uring is forbidden here: set sysctl kernel.io_uring_disabled=0, and in a container allow io_uring_setup, io_uring_enter and io_uring_register (docker: --security-opt seccomp=unconfined or a profile with them)".into(),
+        Some(libc::ENOMEM) => "io_uring got no locked memory: raise RLIMIT_MEMLOCK (ulimit -l 8192, or LimitMEMLOCK=8M in the systemd unit)".into(),
+        Some(libc::EMFILE | libc::ENFILE) => "no file descriptor is left for io_uring: raise the limit of open files (ulimit -n)".into(),
+        _ => format!("io_uring does not work here: {error}"),
+    }
+}

@@ -1,0 +1,135 @@
+//! Deadlines of sockets, kept by the shard rather than by timers: a tick looks for those that passed and shuts their
+//! sockets down, which wakes the task that waits on them with an end of file. So no pending IO is ever cancelled.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+/// What a socket is doing; tells why it was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Kept alive between requests.
+    Idle,
+    /// A request head is under way.
+    Head,
+    /// Waits for a first playlist or key sample.
+    Waiting,
+    /// An answer is being sent.
+    Sending,
+    /// A continuous viewer; the pump has its own clock.
+    Live,
+    /// A connection to an origin.
+    Origin,
+}
+
+impl Phase {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Phase::Idle => "idle keep-alive connection",
+            Phase::Head => "request head not complete in time",
+            Phase::Waiting => "waited too long for media",
+            Phase::Sending => "no progress in reading the answer",
+            Phase::Live => "no progress in reading the stream",
+            Phase::Origin => "origin sent nothing in time",
+        }
+    }
+}
+
+/// One socket under watch. Dropping it ends the watch; do so before closing the descriptor.
+pub(crate) struct Watch {
+    pub fd: RawFd,
+    pub phase: Cell<Phase>,
+    /// Monotonic time, microseconds; `u64::MAX` for none.
+    deadline_us: Cell<u64>,
+    cut: Cell<bool>,
+    index: Cell<usize>,
+    table: Rc<RefCell<Vec<Rc<Watch>>>>,
+}
+
+impl Watch {
+    /// Enters a phase that has to end before `deadline_us`.
+    pub fn enter(&self, phase: Phase, deadline_us: u64) {
+        self.phase.set(phase);
+        self.deadline_us.set(deadline_us);
+    }
+    pub fn extend(&self, deadline_us: u64) {
+        self.deadline_us.set(deadline_us);
+    }
+    /// Whether the deadline passed and the socket was shut down.
+    pub fn was_cut(&self) -> bool {
+        self.cut.get()
+    }
+    /// Shuts the socket down now.
+    pub fn cut(&self) {
+        if !self.cut.replace(true) {
+            super::socket::shutdown(self.fd);
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    table: Rc<RefCell<Vec<Rc<Watch>>>>,
+}
+
+/// A watch that leaves the table when it is dropped.
+pub(crate) struct WatchGuard(Rc<Watch>);
+
+impl std::ops::Deref for WatchGuard {
+    type Target = Watch;
+    fn deref(&self) -> &Watch {
+        &self.0
+    }
+}
+
+impl WatchGuard {
+    pub fn handle(&self) -> Rc<Watch> {
+        self.0.clone()
+    }
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        let mut table = self.0.table.borrow_mut();
+        let index = self.0.index.get();
+        table.swap_remove(index);
+        if let Some(moved) = table.get(index) {
+            moved.index.set(index);
+        }
+    }
+}
+
+impl Deadlines {
+    pub fn watch(&self, fd: RawFd, phase: Phase, deadline_us: u64) -> WatchGuard {
+        let mut table = self.table.borrow_mut();
+        let watch = Rc::new(Watch {
+            fd,
+            phase: Cell::new(phase),
+            deadline_us: Cell::new(deadline_us),
+            cut: Cell::new(false),
+            index: Cell::new(table.len()),
+            table: self.table.clone(),
+        });
+        table.push(watch.clone());
+        WatchGuard(watch)
+    }
+
+    /// Shuts down every socket whose deadline passed; tells each one's phase.
+    pub fn sweep(&self, now_us: u64, mut cut: impl FnMut(Phase)) {
+        for watch in self.table.borrow().iter() {
+            if watch.deadline_us.get() <= now_us && !watch.was_cut() {
+                watch.cut();
+                cut(watch.phase.get());
+            }
+        }
+    }
+
+    /// Shuts down the sockets in one of `phases`.
+    pub fn cut_all(&self, phases: &[Phase]) {
+        for watch in self.table.borrow().iter() {
+            if phases.contains(&watch.phase.get()) {
+                watch.cut();
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Carries out what the origin's state machine says: resolve, connect, send, read, and hand the body to the session.
+//!
+//! One task per session, and so at most one connection per channel. It retries for as long as the session lives. When
+//! the pacer says wait, it does not read, and the origin feels it through TCP.
+
+use super::Shard;
+use super::deadlines::{Phase, WatchGuard};
+use super::owner::Owned;
+use super::socket;
+use crate::config;
+use crate::limits::ORIGIN_READ_BYTES;
+use crate::origin::{Action, HttpOrigin, OriginError, OriginTimeouts, Outcome, Retry};
+use crate::session::OriginEvent;
+use glommio::net::TcpStream;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Longest sleep before the task looks whether it has to end, microseconds.
+const NAP_US: u64 = 100_000;
+
+/// Starts the origin task of a session.
+pub(crate) fn spawn(shard: &Rc<Shard>, owned: &Rc<Owned>) {
+    let (shard, owned) = (shard.clone(), owned.clone());
+    glommio::spawn_local(async move { run(&shard, &owned).await }).detach();
+}
+
+async fn run(shard: &Rc<Shard>, owned: &Rc<Owned>) {
+    let channel = &shard.relay.channels[owned.channel as usize].config;
+    let mut retry = Retry::new(channel.origins.len());
+    while !owned.stop.get() {
+        let origin = &channel.origins[retry.url_index()];
+        owned.on_origin(shard, OriginEvent::Connecting, shard.now());
+        let outcome = match Attempt::new(shard, owned, origin) {
+            Ok(attempt) => attempt.run(&mut retry).await,
+            Err(error) => Outcome::Failed(error),
+        };
+        if owned.stop.get() {
+            return;
+        }
+        let why = match outcome {
+            Outcome::Ended(_) => "the origin ended the stream".to_owned(),
+            Outcome::Failed(error) => error.to_string(),
+        };
+        tracing::warn!(channel = channel.id, origin = %origin.url, why, "origin lost");
+        owned.on_origin(shard, OriginEvent::Down(why.into()), shard.now());
+        retry.on_lost(shard.now());
+        sleep_until(shard, owned, retry.attempt_at_us()).await;
+    }
+}
+
+/// Sleeps in short naps, so that the end of the session is never far.
+async fn sleep_until(shard: &Rc<Shard>, owned: &Rc<Owned>, at_us: u64) {
+    while !owned.stop.get() {
+        let left_us = at_us.saturating_sub(shard.now().mono_us);
+        if left_us == 0 {
+            return;
+        }
+        glommio::timer::sleep(Duration::from_micros(left_us.min(NAP_US))).await;
+    }
+}
+
+/// One attempt, redirects included.
+struct Attempt<'a> {
+    shard: &'a Rc<Shard>,
+    owned: &'a Rc<Owned>,
+    machine: HttpOrigin,
+    connect_ms: u64,
+    stall_us: u64,
+    connection: Option<Connection>,
+    is_live: bool,
+    /// Reading was held back since the last read.
+    paused: bool,
+}
+
+/// Dropped in this order: the watch ends before the descriptor is closed.
+struct Connection {
+    watch: WatchGuard,
+    stream: TcpStream,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(shard: &'a Rc<Shard>, owned: &'a Rc<Owned>, origin: &config::Origin) -> Result<Self, OriginError> {
+        let rules = &shard.relay.config.origin;
+        let timeouts = OriginTimeouts {
+            connect_ms: rules.connect_ms,
+            first_byte_ms: rules.first_byte_ms,
+            stall_ms: rules.stall_ms,
+        };
+        let mut headers: Vec<(String, String)> =
+            origin.headers.iter().map(|h| (h.name.clone(), h.value.expose().to_owned())).collect();
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+            headers.push(("User-Agent".into(), rules.user_agent.clone()));
+        }
+        let machine = HttpOrigin::new(origin.url.clone(), headers, timeouts, shard.now())?;
+        Ok(Attempt {
+            shard,
+            owned,
+            machine,
+            connect_ms: rules.connect_ms,
+            stall_us: rules.stall_ms * 1_000,
+            connection: None,
+            is_live: false,
+            paused: false,
+        })
+    }
+
+    async fn run(mut self, retry: &mut Retry) -> Outcome {
+        let mut buf = vec![0; ORIGIN_READ_BYTES];
+        let mut body = Vec::new();
+        loop {
+            if self.owned.stop.get() {
+                return Outcome::Failed(OriginError::Io("nobody watches".into()));
+            }
+            match self.machine.poll() {
+                Action::Done(outcome) => return outcome.clone(),
+                Action::Connect { host, port } => {
+                    self.connection = None;
+                    let (host, port) = (host.to_owned(), port);
+                    self.connect(host, port).await;
+                }
+                Action::Send(bytes) => {
+                    let bytes = bytes.to_vec();
+                    self.send(&bytes).await;
+                }
+                Action::Read => {
+                    body.clear();
+                    self.read(&mut buf, &mut body).await;
+                    if !body.is_empty() {
+                        retry.on_data(self.shard.now());
+                        self.feed(&body).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(&mut self, host: String, port: u16) {
+        let resolved = resolve(host, port).await;
+        let stream = match resolved {
+            Ok(addr) => {
+                self.shard.relay.channels[self.owned.channel as usize].shared.counters.origin_connections.add(1);
+                let timeout = Duration::from_millis(self.connect_ms);
+                TcpStream::connect_timeout(addr, timeout).await.map_err(|e| io::Error::other(e.to_string()))
+            }
+            Err(error) => Err(error),
+        };
+        let now = self.shard.now();
+        match stream {
+            Ok(stream) => {
+                socket::tune(stream.as_raw_fd(), 0);
+                let watch = self.shard.deadlines.watch(stream.as_raw_fd(), Phase::Origin, u64::MAX);
+                self.owned.set_origin_socket(Some(watch.handle()));
+                self.connection = Some(Connection { watch, stream });
+                self.machine.on_connected(now);
+            }
+            Err(error) => self.machine.on_io_error(&error.to_string()),
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        let Some(connection) = &mut self.connection else { return };
+        let fd = connection.stream.as_raw_fd();
+        match socket::send_all(&mut connection.stream, fd, bytes, false).await {
+            Ok(()) => self.machine.on_sent(bytes.len()),
+            Err(error) => self.machine.on_io_error(&error.to_string()),
+        }
+    }
+
+    async fn read(&mut self, buf: &mut [u8], body: &mut Vec<u8>) {
+        let Some(connection) = &mut self.connection else { return };
+        // An origin that was not read while the pacer waited is not to blame: it gets its full time from now on.
+        let resumed_us = if self.paused { self.shard.now().mono_us + self.stall_us } else { 0 };
+        self.paused = false;
+        connection.watch.extend(self.machine.next_deadline().unwrap_or(u64::MAX).max(resumed_us));
+        let result = socket::read(&mut connection.stream, buf).await;
+        let now = self.shard.now();
+        match result {
+            _ if connection.watch.was_cut() => {
+                self.machine.on_deadline(now);
+                self.machine.on_closed();
+            }
+            Ok(0) => self.machine.on_closed(),
+            Ok(n) => self.machine.on_bytes(&buf[..n], now, &mut |part| body.extend_from_slice(part)),
+            Err(error) => self.machine.on_io_error(&error.to_string()),
+        }
+    }
+
+    /// Hands body bytes to the session, in the pacer's time.
+    async fn feed(&mut self, mut body: &[u8]) {
+        let counters = &self.shard.relay.channels[self.owned.channel as usize].shared.counters;
+        counters.origin_bytes.add(body.len() as u64);
+        if !self.is_live {
+            self.is_live = true;
+            self.owned.on_origin(self.shard, OriginEvent::Connected, self.shard.now());
+        }
+        while !body.is_empty() && !self.owned.stop.get() {
+            let Some(ingested) = self.owned.ingest(self.shard, body, self.shard.now()) else { return };
+            body = &body[ingested.consumed..];
+            if let Some(at_us) = ingested.resume_us {
+                self.paused = true;
+                sleep_until(self.shard, self.owned, at_us).await;
+            }
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.owned.set_origin_socket(None);
+    }
+}
+
+/// Resolves on a thread of its own: the system's resolver blocks.
+async fn resolve(host: String, port: u16) -> io::Result<SocketAddr> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let lookup = move || {
+        let mut found = (host.as_str(), port).to_socket_addrs()?;
+        found.next().ok_or_else(|| io::Error::other("the host name has no address"))
+    };
+    glommio::executor().spawn_blocking(lookup).await
+}

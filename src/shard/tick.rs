@@ -1,0 +1,100 @@
+//! What a shard does on every beat: mesh, mirrors, owned sessions; and more rarely: deadlines, viewers, busyness.
+
+use super::deadlines::Phase;
+use super::mesh::Message;
+use super::{Shard, owner};
+use crate::limits::{SWEEP_MS, TICK_BUSY_MS};
+use crate::metrics::Format;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+/// The immortal task that the pacemaker wakes. It ends when the shard has drained.
+pub(crate) async fn run(shard: Rc<Shard>) {
+    let heart = shard.relay.shards[shard.index].heart.clone();
+    let last_sweep_us = Cell::new(0);
+    let drain_deadline_us = Cell::new(None);
+    let mut registered = false;
+    poll_fn(|cx| {
+        if !registered {
+            heart.register(cx.waker());
+            registered = true;
+        }
+        heart.beat();
+        beat(&shard, &last_sweep_us);
+        heart.set_busy(shard.is_busy());
+        if shard.has_drained(&drain_deadline_us) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await
+}
+
+fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
+    let now = shard.now();
+    loop {
+        let message = shard.mesh.borrow_mut().receive();
+        match message {
+            Some(Message::Touch { channel, at_us }) => owner::touch(shard, channel, at_us),
+            None => break,
+        }
+    }
+    owner::poll_all(shard, now);
+    let mirrors: Vec<_> = shard.mirrors.borrow().values().cloned().collect();
+    for mirror in &mirrors {
+        mirror.check(shard);
+    }
+    if now.mono_us.saturating_sub(last_sweep_us.get()) >= SWEEP_MS * 1_000 {
+        last_sweep_us.set(now.mono_us);
+        sweep(shard, now.mono_us, &mirrors);
+    }
+}
+
+fn sweep(shard: &Rc<Shard>, now_us: u64, mirrors: &[Rc<super::mirror::Mirror>]) {
+    shard.deadlines.sweep(now_us, |phase| {
+        if phase != Phase::Idle {
+            tracing::info!(shard = shard.index, why = phase.reason(), "connection cut");
+            shard.metrics.viewers_cut.add(1);
+        }
+    });
+    shard.segment_viewers.borrow_mut().expire(now_us, |channel| {
+        shard.metrics.viewers(Format::HlsTs).sub(1);
+        shard.relay.channels[channel as usize].shared.counters.viewers_hls.sub(1);
+    });
+    let now = shard.now();
+    for mirror in mirrors {
+        mirror.sweep(shard, now);
+    }
+    shard.mirrors.borrow_mut().retain(|_, mirror| Rc::strong_count(mirror) > 2 || !mirror.is_idle());
+    shard.metrics.store_bytes.set(shard.arena.bytes_in_use() as u64);
+    shard.metrics.sessions.set(shard.owned.borrow().len() as u64);
+}
+
+impl Shard {
+    /// Whether the pacemaker has to beat fast.
+    fn is_busy(&self) -> bool {
+        self.connections.get() > 0 || !self.owned.borrow().is_empty()
+    }
+
+    /// While draining: closes what waits, and says when all is sent or the deadline passed.
+    fn has_drained(&self, deadline_us: &Cell<Option<u64>>) -> bool {
+        if !self.relay.draining.load(Ordering::Relaxed) {
+            return false;
+        }
+        let now_us = self.now().mono_us;
+        let deadline = deadline_us.get().unwrap_or_else(|| {
+            let deadline = now_us + self.relay.config.server.shutdown_ms * 1_000;
+            deadline_us.set(Some(deadline));
+            deadline
+        });
+        for listener in self.listeners.take() {
+            super::socket::shutdown(listener);
+        }
+        self.deadlines.cut_all(&[Phase::Idle, Phase::Waiting, Phase::Head, Phase::Origin]);
+        for mirror in self.mirrors.borrow().values() {
+            mirror.drain();
+        }
+        let left_ms = deadline.saturating_sub(now_us) / 1_000;
+        self.connections.get() == 0 || left_ms < TICK_BUSY_MS
+    }
+}
