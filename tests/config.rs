@@ -133,7 +133,7 @@ fn every_key_takes_effect() {
         (channel.group.as_deref(), channel.logo.as_deref(), channel.language.as_deref()),
         (Some("G"), Some("http://l/"), Some("deu"))
     );
-    assert_eq!((channel.origins[0].url.host(), channel.origins[1].url.host()), ("a", "b"));
+    assert_eq!((channel.origins[0].url.host(), channel.origins[1].url.host()), ("a".to_owned(), "b".to_owned()));
     assert_eq!(channel.origins[1].headers[0].value.expose(), "t");
     assert_eq!(config.channel("two"), None);
 }
