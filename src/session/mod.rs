@@ -130,9 +130,13 @@ impl Session {
         self.intake.timeline.epoch()
     }
 
-    /// The highest media sequence number used so far, or one below the epoch's first.
+    /// What [`Session::open`] of the channel's next session has to be told: the highest media sequence number used so far, or more
+    /// where the discontinuity sequence numbers used need it.
     pub fn last_sequence(&self) -> u64 {
-        self.intake.feed.cuts.back().map_or(self.epoch().id.saturating_sub(1), |cut| cut.segment)
+        let below_epoch = self.epoch().id.saturating_sub(1);
+        self.intake.feed.cuts.back().map_or(below_epoch, |cut| {
+            cut.segment.max(Epoch::id_after_discontinuity(cut.discontinuity_sequence).saturating_sub(1))
+        })
     }
 
     /// Somebody wants the channel as HLS-TS or continuous MPEG-TS; `at_us`: when, on the monotonic clock.

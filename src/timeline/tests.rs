@@ -5,6 +5,8 @@ use super::*;
 use crate::time::{WRAP_33, ticks_from_us};
 
 const START: Now = Now { mono_us: 5_000_000, unix_us: 1_800_000_000_000_000 };
+/// Minutes from 2026-01-01 to `START`.
+const FIRST_DISCONTINUITY_SEQUENCE: u64 = 546_240;
 const CONFIG: TimelineConfig = TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 4_000 };
 
 /// A source of 25 fps video without B pictures and a key every `gop` frames, audio 0.3 s behind it.
@@ -71,7 +73,7 @@ fn the_first_key_is_the_wall_clock() {
     let first = script.cuts[0];
     assert_eq!(first.start, MediaTime::from_unix_us(script.now.unix_us));
     assert_eq!(first.segment, 1_800_000_000);
-    assert_eq!(first.discontinuity_sequence, 1_800_000_000);
+    assert_eq!(first.discontinuity_sequence, FIRST_DISCONTINUITY_SEQUENCE);
     assert_eq!((first.independent, first.discontinuity, first.previous_duration), (true, false, 0));
 }
 
@@ -128,7 +130,7 @@ fn a_jump_goes_on_one_frame_later_for_every_track() {
     let key = script.video_at(dts + jump + 3_600, Key::Idr).unwrap();
     let cut = key.cut.unwrap();
     assert!(cut.discontinuity && !key.meta.discontinuity);
-    assert_eq!(cut.discontinuity_sequence, 1_800_000_001);
+    assert_eq!(cut.discontinuity_sequence, FIRST_DISCONTINUITY_SEQUENCE + 1);
 }
 
 #[test]
