@@ -13,7 +13,7 @@ use crate::es::{Codec, Key, Params};
 use crate::limits::PES_BYTES_MAX;
 
 /// Bytes behind a start code that a codec gets to see when a unit begins: enough for every slice header field that tells pictures apart.
-pub const PREFIX_BYTES: usize = 64;
+pub const PREFIX_BYTES: usize = 36;
 
 /// What a unit means for the boundary of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,8 @@ pub struct VideoFramer<C> {
     codes: StartCodes,
     /// Bytes of earlier payloads that belong to the sample in progress.
     carry: Vec<u8>,
+    /// `carry` holds bytes of a payload that lost some.
+    carry_corrupt: bool,
     /// The buffer is searched up to here.
     searched: usize,
     /// Bytes before this one were emitted or counted as skipped.
@@ -134,6 +136,7 @@ impl<C: AccessUnits> VideoFramer<C> {
             codec,
             codes: StartCodes::new(),
             carry: Vec::new(),
+            carry_corrupt: false,
             searched: 0,
             settled: 0,
             unit: None,
@@ -182,7 +185,7 @@ impl<C: AccessUnits> VideoFramer<C> {
         let input = Input { start: carry.len(), corrupt: false, aligned: false, next: None };
         self.end_unit(&carry, carry.len(), input, emit);
         let end = self.lead.map_or(carry.len(), |lead| lead.start);
-        self.close(&carry, end, emit);
+        self.close(&carry, end, input, emit);
         self.forget();
         self.clock.reset();
         self.cadence = Cadence::Learning(0);
@@ -194,9 +197,6 @@ impl<C: AccessUnits> VideoFramer<C> {
     /// Searches what is new in `buffer` and emits what is complete. Answers the offset of the first byte still needed.
     fn take_in(&mut self, buffer: &[u8], input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) -> usize {
         self.led_at_start = false;
-        if let Some(open) = &mut self.open {
-            open.corrupt |= input.corrupt;
-        }
         while let Some(code) = self.codes.find(buffer, self.searched) {
             let floor = self.unit.map_or(self.settled, |unit| unit.header);
             let start = start_of_code(buffer, code, floor, input.start);
@@ -209,7 +209,12 @@ impl<C: AccessUnits> VideoFramer<C> {
             self.begin_unit(buffer, buffer.len(), input, emit);
         }
         self.end_pes(buffer, input, emit);
-        self.discard_before_keep()
+        if let Some(open) = &mut self.open {
+            open.corrupt |= input.corrupt;
+        }
+        let keep = self.discard_before_keep();
+        self.carry_corrupt = input.corrupt || keep < input.start && self.carry_corrupt;
+        keep
     }
 
     /// Shows the codec the prefix of the unit in hand, if it has not seen it, and cuts where it says so.
@@ -230,12 +235,13 @@ impl<C: AccessUnits> VideoFramer<C> {
             }
             Role::NewSample => {
                 let lead = self.lead.take().unwrap_or(Lead { start: unit.start, stamped_at: unit.start });
-                self.close(buffer, lead.start, emit);
+                self.close(buffer, lead.start, input, emit);
                 self.codec.open();
                 let given = self.stamps.take(lead.stamped_at);
                 self.stats.skipped_bytes += lead.start.saturating_sub(self.settled) as u64;
                 self.settled = lead.start;
-                self.open = Some(Open { start: lead.start, given, corrupt: input.corrupt });
+                let corrupt = lead.start < input.start && self.carry_corrupt;
+                self.open = Some(Open { start: lead.start, given, corrupt });
             }
             Role::Continues => self.lead = None,
         }
@@ -257,7 +263,7 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 
     /// Emits the sample in progress, which ends at `end`.
-    fn close(&mut self, buffer: &[u8], end: usize, emit: &mut dyn FnMut(Frame<'_>)) {
+    fn close(&mut self, buffer: &[u8], end: usize, input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
         let Some(open) = self.open.take() else {
             return;
         };
@@ -275,7 +281,8 @@ impl<C: AccessUnits> VideoFramer<C> {
             dts: stamp.dts,
             key: self.codec.key(),
             header_len: 0,
-            corrupt: open.corrupt,
+            // What was lost directly before a payload may be the end of the sample before it.
+            corrupt: open.corrupt || input.corrupt && end >= input.start,
             codec: C::CODEC,
             params: self.codec.params(),
             params_version: self.codec.params_version(),
@@ -294,7 +301,7 @@ impl<C: AccessUnits> VideoFramer<C> {
         }
         self.end_unit(buffer, buffer.len(), input, emit);
         if self.lead.is_none() && self.codec.complete() {
-            self.close(buffer, buffer.len(), emit);
+            self.close(buffer, buffer.len(), input, emit);
             self.searched = buffer.len();
         }
     }
@@ -317,7 +324,8 @@ impl<C: AccessUnits> VideoFramer<C> {
     fn discard_before_keep(&mut self) -> usize {
         let unfinished = self.unit.filter(|unit| !unit.begun).map(|unit| unit.start);
         let held = self.open.map(|open| open.start).or(self.lead.map(|lead| lead.start)).or(unfinished);
-        let keep = held.unwrap_or(self.searched);
+        // Between samples the last two bytes may begin a start code, and the one before them be its zero_byte.
+        let keep = held.unwrap_or(self.searched.saturating_sub(1).max(self.settled));
         if held.is_none() {
             // What goes on between samples is of no use to the codec.
             self.unit = None;
@@ -348,7 +356,7 @@ impl<C: AccessUnits> VideoFramer<C> {
 
     /// Forgets what the buffer held.
     fn forget(&mut self) {
-        (self.searched, self.settled) = (0, 0);
+        (self.searched, self.settled, self.carry_corrupt) = (0, 0, false);
         (self.unit, self.lead, self.open) = (None, None, None);
         self.stamps.clear();
     }

@@ -5,6 +5,8 @@
 
 mod slice;
 mod sps;
+#[cfg(test)]
+mod tests;
 
 use super::framer::video::{AccessUnits, Role};
 use super::nal;

@@ -3,10 +3,8 @@
 use super::sps::{PicOrderCount, Pps, Sps};
 use super::unit_type;
 use crate::es::bits::BitReader;
+use crate::es::framer::video::PREFIX_BYTES;
 use crate::es::nal;
-
-/// Bytes of a slice header, free of emulation prevention, that are read at most.
-const HEADER_BYTES_MAX: usize = 48;
 
 /// Parity of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub struct SliceHeader {
 impl Slice {
     /// Reads the head of the slice NAL unit that begins with `prefix`. `None` when not even first_mb_in_slice is there.
     pub fn parse<'a>(prefix: &[u8], sets: impl Fn(u32) -> Option<(&'a Sps, &'a Pps)>) -> Option<Slice> {
-        let mut rbsp = [0; HEADER_BYTES_MAX];
+        let mut rbsp = [0; PREFIX_BYTES];
         let mut bits = BitReader::new(nal::unescape_into(&prefix[1..], &mut rbsp));
         let idr = prefix[0] & 0x1f == unit_type::IDR_SLICE;
         let reference = prefix[0] & 0x60 != 0;
