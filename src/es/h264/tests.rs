@@ -49,7 +49,7 @@ fn sps(width_mbs: u32, frames_only: bool) -> Vec<u8> {
             bits.bits(0, 1); // mb_adaptive_frame_field_flag
         }
         bits.bits(0b10, 2); // direct_8x8_inference_flag, no cropping
-        bits.bits(0b1_0000_1, 6); // VUI with timing only
+        bits.bits(0b10_0001, 6); // VUI with timing only
         bits.bits(1, 32);
         bits.bits(50, 32);
         bits.bits(0, 5);
