@@ -193,11 +193,15 @@ impl TsMuxer {
             return Ok(());
         }
         if is_pcr_stream {
-            self.write_pcr_sample(index, sample, target, out)
+            self.write_pcr_sample(index, sample, target, out)?;
         } else {
             self.advance_pcr(target, sample.meta.dts, out);
-            self.streams[index].write(sample, Adaptation::default(), None, out)
+            self.streams[index].write(sample, Adaptation::default(), None, out)?;
         }
+        if timed {
+            self.clock.wrote(sample.meta.dts);
+        }
+        Ok(())
     }
 
     /// Appends what a viewer needs who jumps to the position of the *next* byte to be written, whatever it saw last: an

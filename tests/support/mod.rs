@@ -1,8 +1,6 @@
 //! What several test programs share.
 #![allow(dead_code)]
 
-pub mod ts_checker;
-
 use std::path::Path;
 
 /// Compares with `tests/golden/{name}`, or writes it when MILLRACE_BLESS=1.

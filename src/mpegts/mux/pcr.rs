@@ -54,6 +54,8 @@ pub enum Want {
 #[derive(Debug, Default)]
 pub struct PcrClock {
     last: Option<MediaTime>,
+    /// Lowest DTS written since: the next PCR must not pass it, as the bytes before that PCR arrive up to its time.
+    due: Option<MediaTime>,
 }
 
 impl PcrClock {
@@ -71,7 +73,8 @@ impl PcrClock {
     /// `timed`: the one second holds for it (audio and video; a subtitle may come as early as it likes).
     /// `enters`: a viewer may begin here, so that a PCR is wanted even if it can grow by a tick only; others leave that tick.
     pub fn target(&self, meta: &SampleMeta, ceiling: MediaTime, timed: bool, enters: bool) -> MediaTime {
-        let high = meta.dts.min(ceiling);
+        let due = self.due.filter(|due| self.last.is_none_or(|last| *due > last));
+        let high = meta.dts.min(ceiling).min(due.unwrap_or(ceiling));
         let low = if timed { meta.dts + -LEAD_TICKS } else { MediaTime(i64::MIN) };
         let wanted = meta.pcr.unwrap_or(high + -OWN_MARGIN_TICKS);
         let target = wanted.max(low).min(high + -1);
@@ -85,7 +88,7 @@ impl PcrClock {
     /// Plans the PCRs up to `target` that go with a sample of this `dts`, and takes them as written.
     pub fn plan(&mut self, target: MediaTime, dts: MediaTime, want: Want, broken: bool) -> PcrPlan {
         let Some(last) = self.last else {
-            self.last = Some(target);
+            self.set(target);
             return PcrPlan::Run { first: target, ticks: 0, count: 0, jump: false };
         };
         let grown = target - last;
@@ -99,13 +102,23 @@ impl PcrClock {
             return PcrPlan::None;
         }
         let jump = broken || self.jumps(target);
-        self.last = Some(target);
+        self.set(target);
         if jump {
             return PcrPlan::Run { first: target, ticks: 0, count: 0, jump: true };
         }
         let count = if grown < 2 * STEP_TICKS { 0 } else { grown / STEP_TICKS };
         let ticks = if count == 0 { 0 } else { grown / (count + 1) };
         PcrPlan::Run { first: target + -(count * ticks), ticks, count: count as usize, jump: false }
+    }
+
+    /// A sample of audio or video was written behind the last PCR.
+    pub fn wrote(&mut self, dts: MediaTime) {
+        self.due = Some(self.due.map_or(dts, |due| due.min(dts)));
+    }
+
+    fn set(&mut self, pcr: MediaTime) {
+        self.last = Some(pcr);
+        self.due = None;
     }
 }
 
