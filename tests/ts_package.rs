@@ -4,7 +4,6 @@
 mod support;
 
 use bytes::Bytes;
-use loadtest::tscheck::{self, Report};
 use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, SampleMeta, Track, TrackId, TsStream, VideoParams};
 use millrace::mpegts::mux::MuxConfig;
 use millrace::package::mpegts::{Pulled, TsPackageConfig, TsPackager};
@@ -132,15 +131,6 @@ fn bytes(packager: &TsPackager, range: Range<u64>) -> Vec<u8> {
     out
 }
 
-/// Judges a stream up to its last PCR: behind it the checker can but guess at arrival times.
-fn assert_clean(bytes: &[u8], what: &str) -> Report {
-    let has_pcr = |packet: &[u8]| packet[3] & 0x20 != 0 && packet[4] > 0 && packet[5] & 0x10 != 0;
-    let packets = bytes.chunks(188).rposition(has_pcr).expect("a PCR");
-    let report = tscheck::check(&bytes[..188 * (packets + 1)]);
-    assert!(report.is_clean(), "{what}: {report}");
-    report
-}
-
 /// Plays a minute live and checks every byte that was published.
 fn play_live(audio_lag: i64, with_pcr: bool) {
     let mut source = Source::new(audio_lag, with_pcr);
@@ -152,7 +142,7 @@ fn play_live(audio_lag: i64, with_pcr: bool) {
         let published = packager.shared().store().published();
         stream.extend(bytes(&packager, stream.len() as u64..published));
     }
-    let report = assert_clean(&stream, &format!("audio lag {audio_lag}, PCR {with_pcr}"));
+    let report = support::assert_clean(&stream, &format!("audio lag {audio_lag}, PCR {with_pcr}"));
     assert!(report.streams.values().all(|stream| stream.pes >= 600), "{report}");
 }
 
@@ -178,12 +168,12 @@ fn a_backfill_passes_the_checker_and_fills_the_window() {
     }
     let oldest = packager.shared().joins()[0].pos;
     let all = bytes(&packager, oldest..packager.shared().store().published());
-    assert_clean(&all, "all");
+    support::assert_clean(&all, "all");
     let snapshot = packager.shared().snapshot();
     assert!(snapshot.segments.len() >= 3, "{:?}", snapshot.segments);
     for segment in &snapshot.segments {
         let segment = bytes(&packager, snapshot.segment(segment.number()).unwrap());
-        assert_clean(&segment, "segment");
+        support::assert_clean(&segment, "segment");
         let pids = segment.chunks(188).take(3).map(|packet| u16::from_be_bytes([packet[1] & 0x1f, packet[2]]));
         assert!(pids.eq([0, 0x1000, 0x100]), "PAT, PMT, then the key picture");
     }
@@ -201,7 +191,7 @@ fn a_skip_with_the_private_head_passes_the_checker() {
         // A viewer that was fed an odd number of packets, in the middle of a PES packet, and now falls behind.
         let seen = bytes(&packager, joins[0].pos..joins[0].pos + 188 * 61);
         let after = bytes(&packager, join.pos..published);
-        assert_clean(&[&seen, &join.head[..], &after].concat(), "skip");
+        support::assert_clean(&[&seen, &join.head[..], &after].concat(), "skip");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Merges the rings of a channel into the order of a multiplex: lowest DTS first among what has arrived.
 //!
 //! In live operation that is nearly the order of arrival; in a backfill it is DTS order. A video sample waits only when
-//! a live audio track lags more than the one second behind it that a PCR can serve (`mpegts::mux::pcr`), and no longer than
-//! [`LAGGARD_HOLD_TICKS`] of media time. What it deliberately does not do: hold samples. All it keeps are cursors.
+//! a live audio track lags more than the one second behind it that a PCR can serve (`mpegts::mux::pcr`), the source's own
+//! PCR does not settle it, and no longer than [`LAGGARD_HOLD_TICKS`] of media time. What it deliberately does not do: hold samples. All it keeps are cursors.
 
 use super::{Feed, TrackRing};
 use crate::es::{SampleMeta, Track, TrackId, TrackKind};
@@ -103,9 +103,14 @@ impl Interleave {
         }
         let ready = self.lanes.iter().enumerate().filter_map(|(i, lane)| Some((i, lane, lane.head?)));
         let (lane, _, meta) = ready.min_by_key(|(i, lane, meta)| (meta.dts, lane.kind != TrackKind::Video, *i))?;
-        let ceiling = self.ceiling();
-        let waits = self.lanes[lane].kind != TrackKind::Data && meta.dts - ceiling > LEAD_TICKS;
-        (!waits).then_some(Pick { lane, meta, ceiling })
+        let ceiling = self.ceiling(meta.pcr.is_some());
+        if self.lanes[lane].kind == TrackKind::Data {
+            return Some(Pick { lane, meta, ceiling });
+        }
+        // The lowest PCR that serves this sample. A source that says its PCR is believed to serve the lagging ones as well.
+        let needed = meta.dts + -LEAD_TICKS;
+        let waits = needed > ceiling && meta.pcr.is_none_or(|pcr| needed > pcr);
+        (!waits).then_some(Pick { lane, meta, ceiling: ceiling.max(needed + 1) })
     }
 
     /// What was met on the way to the sample that [`Interleave::next`] named, in order.
@@ -134,7 +139,9 @@ impl Interleave {
         }
     }
 
-    fn ceiling(&self) -> MediaTime {
+    /// The lowest DTS still to come, as far as it can be told. Where the source sends no PCR to go by, a track that has not
+    /// begun is reckoned with too.
+    fn ceiling(&self, has_pcr: bool) -> MediaTime {
         let timed = || self.lanes.iter().filter(|lane| lane.wanted && lane.kind != TrackKind::Data);
         let newest = timed().filter_map(|lane| lane.newest).max();
         let late = newest.map_or(MediaTime(i64::MIN), |newest| newest + -(LEAD_TICKS + LAGGARD_HOLD_TICKS));
@@ -142,7 +149,8 @@ impl Interleave {
             .filter_map(|lane| match lane.head {
                 Some(head) => Some(head.dts),
                 None => {
-                    let reached = lane.reached.or(self.begun.map(|begun| begun + -LATE_START_TICKS))?;
+                    let begin = self.begun.filter(|_| !has_pcr).map(|begun| begun + -LATE_START_TICKS);
+                    let reached = lane.reached.or(begin)?;
                     (reached > late).then_some(reached)
                 }
             })

@@ -1,6 +1,7 @@
 //! What several test programs share.
 #![allow(dead_code)]
 
+use loadtest::tscheck::{self, Report};
 use std::path::Path;
 
 /// Compares with `tests/golden/{name}`, or writes it when MILLRACE_BLESS=1.
@@ -11,4 +12,13 @@ pub fn golden(name: &str, actual: &str) {
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(actual, expected, "tests/golden/{name} differs; MILLRACE_BLESS=1 rewrites it");
+}
+
+/// Judges a stream up to its last PCR: behind it the checker can but guess at arrival times.
+pub fn assert_clean(bytes: &[u8], what: &str) -> Report {
+    let has_pcr = |packet: &[u8]| packet[3] & 0x20 != 0 && packet[4] > 0 && packet[5] & 0x10 != 0;
+    let packets = bytes.chunks(188).rposition(has_pcr).expect("a PCR");
+    let report = tscheck::check(&bytes[..188 * (packets + 1)]);
+    assert!(report.is_clean(), "{what}: {report}");
+    report
 }
