@@ -64,6 +64,8 @@ pub fn parse(bytes: &[u8]) -> PesParse {
     }
     let Some(&length) = bytes.get(PES_PREFIX_BYTES + 2) else { return PesParse::Partial };
     let header_bytes = PES_PREFIX_BYTES + 3 + length as usize;
+    // A video length is 16 bits of a longer one with some encoders (65,538 bytes as 2): it says nothing then.
+    let packet_bytes = packet_bytes.filter(|&packet| packet >= header_bytes || !is_video(stream_id));
     if packet_bytes.is_some_and(|packet| packet < header_bytes) {
         return PesParse::Bad;
     }
@@ -88,6 +90,11 @@ fn time_stamp(b: &[u8]) -> Ts33 {
         | u64::from(b[3]) << 7
         | u64::from(b[4] >> 1);
     Ts33::new(ticks)
+}
+
+/// The stream_ids of video: the only ones whose PES packets may be unbounded.
+pub fn is_video(stream_id: u8) -> bool {
+    stream_id & 0xf0 == 0xe0
 }
 
 /// Table 2-21: these stream_ids have PES_packet_data_byte directly behind the length.
@@ -143,7 +150,13 @@ mod tests {
     #[test]
     fn no_start_code_or_a_header_over_its_packet_is_bad() {
         assert_eq!(parse(&[0, 0, 2, 0xe0]), PesParse::Bad);
-        assert_eq!(parse(&[0, 0, 1, 0xe0, 0, 4, 0x80, 0x80, 5]), PesParse::Bad);
+        assert_eq!(parse(&[0, 0, 1, 0xc0, 0, 4, 0x80, 0x80, 5]), PesParse::Bad);
+    }
+
+    #[test]
+    fn an_impossible_video_length_counts_as_none() {
+        let PesParse::Header(h) = parse(&[0, 0, 1, 0xe0, 0, 2, 0x80, 0x00, 0]) else { panic!("a whole header") };
+        assert_eq!((h.packet_bytes, h.header_bytes), (None, 9));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Which programme to take: the PAT over all its sections, the PMTs of the programmes it lists, and the choice among them.
 //!
 //! By default the first programme of the PAT whose PMT names video or audio. One whose PMT has not come by the time that a
-//! later candidate's PMT is repeated is passed over, so a dead entry in the PAT holds nobody up.
+//! later candidate's PMT is repeated is passed over, so a dead entry in the PAT holds nobody up. When a PMT came
+//! [`DATA_PMTS`] times and there is still neither video nor audio, the first programme with any stream is taken.
 //!
 //! Memory: at most [`PROGRAMS_MAX`] entries with a PMT section in progress each while choosing, one afterwards.
 
@@ -14,6 +15,9 @@ use crate::mpegts::psi::{self, Pmt, Section, SectionAssembler, TABLE_PAT, TABLE_
 
 /// Lowest PID that a PMT or an elementary stream may have (2.4.3.2, table 2-3).
 const PID_FREE_MIN: u16 = 0x10;
+
+/// A programme of data alone is taken when its PMT came so often.
+const DATA_PMTS: u8 = 3;
 
 /// What a table packet changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,8 +36,17 @@ pub(super) enum Change {
 struct Entry {
     number: u16,
     pid: u16,
-    /// A PMT for it came.
-    seen: bool,
+    /// PMTs that came for it, saturating.
+    pmts: u8,
+}
+
+/// A programme that may be taken. The smaller is the better one: first those with media, then by place in the PAT.
+#[derive(Debug)]
+struct Candidate {
+    /// (has neither video nor audio, place in the PAT).
+    rank: (bool, usize),
+    /// Its PMT section.
+    pmt: Vec<u8>,
 }
 
 /// PAT sections of one version on their way to a whole table.
@@ -70,8 +83,8 @@ pub(super) struct ProgramChoice {
     preferred: Option<u16>,
     pending: Pending,
     entries: Vec<Entry>,
-    /// The candidate nearest to the front of the PAT whose PMT names video or audio, with that PMT.
-    best: Option<(usize, Vec<u8>)>,
+    /// The best candidate so far.
+    best: Option<Candidate>,
     /// CRC of the PMT in force.
     pmt_crc: Option<u32>,
     /// The PAT's PID first, then the PMT PIDs.
@@ -132,7 +145,7 @@ impl ProgramChoice {
     pub(super) fn memory_bytes(&self) -> usize {
         let assemblers: usize = self.tables.iter().map(|t| t.assembler.memory_bytes()).sum();
         let entries = self.entries.capacity() + self.pending.entries.capacity();
-        let best = self.best.as_ref().map_or(0, |b| b.1.capacity());
+        let best = self.best.as_ref().map_or(0, |b| b.pmt.capacity());
         assemblers + best + entries * size_of::<Entry>() + self.tables.capacity() * size_of::<TablePid>()
     }
 
@@ -159,7 +172,7 @@ impl ProgramChoice {
         pending.sections[section.number as usize / 64] |= 1 << (section.number % 64);
         let room = PROGRAMS_MAX - pending.entries.len();
         let programs = psi::pat_programs(section.body).filter(|&(_, pid)| (PID_FREE_MIN..PID_NULL).contains(&pid));
-        pending.entries.extend(programs.map(|(number, pid)| Entry { number, pid, seen: false }).take(room));
+        pending.entries.extend(programs.map(|(number, pid)| Entry { number, pid, pmts: 0 }).take(room));
         if !(0..=section.last_number).all(|number| pending.has(number)) {
             return Change::None;
         }
@@ -209,14 +222,17 @@ impl ProgramChoice {
         let Some(at) = self.entries.iter().position(|e| e.number == number && e.pid == pid) else {
             return Change::None;
         };
-        let repeated = std::mem::replace(&mut self.entries[at].seen, true);
-        if has_media(section) && self.best.as_ref().is_none_or(|&(best, _)| at <= best) {
-            self.best = Some((at, bytes.to_vec()));
+        let pmts = &mut self.entries[at].pmts;
+        *pmts = pmts.saturating_add(1);
+        let pmts = *pmts;
+        if let Some(has_media) = has_media(section) {
+            let rank = (!has_media, at);
+            if self.best.as_ref().is_none_or(|best| rank <= best.rank) {
+                self.best = Some(Candidate { rank, pmt: bytes.to_vec() });
+            }
         }
         match self.best.take() {
-            Some((best, pmt)) if self.entries[..best].iter().all(|e| e.seen) || (repeated && at == best) => {
-                self.choose(best, pmt)
-            }
+            Some(best) if self.is_settled(best.rank, at, pmts) => self.choose(best),
             best => {
                 self.best = best;
                 Change::None
@@ -224,7 +240,16 @@ impl ProgramChoice {
         }
     }
 
-    fn choose(&mut self, at: usize, pmt: Vec<u8>) -> Change {
+    /// Whether nothing better than a candidate of this rank is to be waited for, now that `at`'s PMT came for the `pmts`-th time.
+    fn is_settled(&self, rank: (bool, usize), at: usize, pmts: u8) -> bool {
+        match rank {
+            (true, _) => pmts >= DATA_PMTS,
+            (false, best) => self.entries[..best].iter().all(|e| e.pmts > 0) || (at == best && pmts > 1),
+        }
+    }
+
+    fn choose(&mut self, best: Candidate) -> Change {
+        let Candidate { rank: (_, at), pmt } = best;
         self.chosen = Some(self.entries[at]);
         self.pmt_crc = Some(psi::crc32(&pmt[..pmt.len() - 4]));
         self.listen();
@@ -245,10 +270,9 @@ impl Pending {
     }
 }
 
-/// Whether a PMT names video or audio.
-fn has_media(section: &Section<'_>) -> bool {
-    Pmt::parse(section.body).is_some_and(|pmt| {
-        let codecs = pmt.streams().filter_map(|s| kind::codec(s.stream_type, s.descriptors, pmt.descriptors));
-        codecs.into_iter().any(|codec| codec.kind() != TrackKind::Data)
-    })
+/// Whether a PMT names video or audio; `None` when it names no stream that the relay carries.
+fn has_media(section: &Section<'_>) -> Option<bool> {
+    let pmt = Pmt::parse(section.body)?;
+    let codecs = pmt.streams().filter_map(|s| kind::codec(s.stream_type, s.descriptors, pmt.descriptors));
+    codecs.map(|codec| codec.kind() != TrackKind::Data).reduce(|a, b| a || b)
 }

@@ -115,9 +115,22 @@ impl PesBuffer {
         self.bytes.extend_from_slice(payload);
         match self.state {
             PesState::Body { end, .. } if self.bytes.len() < end => Append::More,
-            PesState::Body { .. } => Append::Complete,
+            PesState::Body { header, .. } => self.reach_end(header),
             _ => self.read_header(),
         }
+    }
+
+    /// All announced bytes are there. A transport packet holds nothing behind the end of a PES packet, so when there is more,
+    /// PES_packet_length is wrong: some encoders send video with a length one short, or the low 16 bits of a longer one. Such a
+    /// packet goes on until the next begins. Elsewhere what is behind the end is stuffing.
+    fn reach_end(&mut self, header: PesHeader) -> Append {
+        let lies = pes::is_video(header.stream_id) && header.packet_bytes.is_some_and(|end| self.bytes.len() > end);
+        if !lies {
+            return Append::Complete;
+        }
+        let header = PesHeader { packet_bytes: None, ..header };
+        self.state = PesState::Body { header, end: usize::MAX };
+        Append::More
     }
 
     /// The PES packet in progress, as header, payload and corrupt mark, and whether it lacks bytes that were announced.
@@ -165,7 +178,7 @@ impl PesBuffer {
             PesParse::Header(header) => {
                 let end = header.packet_bytes.unwrap_or(usize::MAX);
                 self.state = PesState::Body { header, end };
-                if self.bytes.len() < end { Append::More } else { Append::Complete }
+                if self.bytes.len() < end { Append::More } else { self.reach_end(header) }
             }
         }
     }
@@ -299,6 +312,18 @@ mod tests {
         pes.done(&mut held);
         assert!(pes.packet().is_none() && !pes.in_progress());
         assert_eq!(held, PES_BUFFER_FIRST_BYTES);
+    }
+
+    #[test]
+    fn video_with_a_length_too_short_goes_on_to_the_next_start() {
+        let mut held = 0;
+        let mut pes = PesBuffer::new(TrackKind::Video);
+        pes.start();
+        let mut short = BOUNDED;
+        (short[3], short[5]) = (0xe0, 10); // one byte fewer than there are
+        assert_eq!(pes.append(&short, &mut held, 1 << 20), Append::More);
+        assert_eq!(pes.append(&[9], &mut held, 1 << 20), Append::More);
+        assert_eq!(pes.packet().map(|(_, payload, _, short)| (payload.len(), short)), Some((9, false)));
     }
 
     #[test]

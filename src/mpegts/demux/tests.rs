@@ -285,6 +285,8 @@ fn the_first_programme_with_media_is_taken() {
     assert_eq!(choose(&[head.clone(), three.clone(), two.clone(), one.clone()]), [[(0, 0x202)]]);
     assert_eq!(choose(&[head.clone(), one.clone(), two.clone()]), [[(0, 0x202)]]);
     assert!(choose(&[head.clone(), three.clone(), one]).is_empty(), "the second may still come");
+    let data_alone = [head.clone(), table(0x1001, 0, &data), table(0x1001, 1, &data), table(0x1001, 2, &data)];
+    assert_eq!(choose(&data_alone), [[(0, 0x100)]], "the third PMT settles for data");
     let again = table(0x1003, 1, &video(3));
     assert_eq!(choose(&[head, three, again]), [[(0, 0x203)]], "it did not come before the third was repeated");
 }
