@@ -14,7 +14,8 @@ mod heads;
 
 /// Parses and gives what a server cannot do without: the length of head and target.
 fn ours(head: &[u8]) -> (usize, usize) {
-    match parse(head, &mut Progress::default()) {
+    let mut progress = Progress::default();
+    match parse(head, &mut progress) {
         Ok(Parsed::Complete(head, consumed)) => (consumed, black_box(&head).target().len()),
         other => panic!("{other:?}"),
     }

@@ -13,8 +13,9 @@ use proptest::prelude::*;
 #[path = "../benches/heads.rs"]
 mod heads;
 
+/// Parses with fresh memory, which the test leaks so that the head may be kept.
 fn parse_whole(bytes: &[u8]) -> Result<Parsed<'_>, RequestError> {
-    parse(bytes, &mut Progress::default())
+    parse(bytes, Box::leak(Box::default()))
 }
 
 fn complete(bytes: &[u8]) -> (Head<'_>, usize) {
@@ -113,6 +114,9 @@ fn each_fault_has_its_own_reason() {
         (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", SpaceBeforeColon),
         (b"GET / HTTP/1.1\r\n: v\r\n\r\n", NameSyntax),
         (b"GET / HTTP/1.1\r\nNo-Colon\r\n\r\n", NameSyntax),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nIf\rRange: x\r\n", BareCr),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nIf\r\nRange: x\r\n", NameSyntax),
+        (b"GET / HTTP/1.1\r\nHo\x00st: h\r\n", NameSyntax),
         (b"GET / HTTP/1.1\r\nHost: h\r\nX: \x00\r\n", ValueSyntax),
         (b"GET / HTTP/1.1\r\n\r\n", HostMissing),
         (b"GET / HTTP/1.1\r\nHost: h\r\nhost: h\r\n\r\n", HostRepeated),
@@ -185,7 +189,10 @@ fn drips_give_the_same_head_and_show_bare_lf_at_once() {
         assert!(matches!(parse(&bytes[..end], &mut progress), Ok(Parsed::Partial)), "{end}");
     }
     assert!(matches!(parse(&bytes, &mut progress), Ok(Parsed::Complete(_, consumed)) if consumed == bytes.len()));
-    assert_eq!(progress, Progress::default());
+    // And is ready for the next request.
+    assert!(
+        matches!(parse(b"GET / HTTP/1.0\r\n\r\n", &mut progress), Ok(Parsed::Complete(head, 18)) if head.field(Field::Host).is_none())
+    );
 
     assert!(matches!(parse(b"GET / HTTP/1.1\r\nHost: h", &mut progress), Ok(Parsed::Partial)));
     let error = parse(b"GET / HTTP/1.1\r\nHost: h\n", &mut progress).unwrap_err();

@@ -19,4 +19,6 @@ pub mod request;
 pub mod response;
 mod rules;
 pub mod scan;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 pub mod url;

@@ -11,17 +11,16 @@
 //! accept HTTP/1.2 as 1.1.
 #![forbid(unsafe_code)]
 
-use crate::http::fields::{Field, Fields, list, recognise, trim_ows};
+use crate::http::fields::{Field, Fields, list, recognise, recognise_short, trim_ows};
 pub use crate::http::refuse::RequestError;
-use crate::http::{rules, scan};
+use crate::http::rules;
+use crate::http::scan::{self, LineEnds};
 use crate::limits::{
     REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX, REQUEST_LEADING_CRLF_MAX, REQUEST_METHOD_BYTES_MAX,
     REQUEST_TARGET_BYTES_MAX,
 };
 
 /// What a look at the bytes that have come so far gave.
-// The head is large and that is the point: it lives on the caller's stack for one request, boxing would allocate.
-#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Parsed<'b> {
     /// The head, and how many bytes it took, leading empty lines included. What follows belongs to the next request.
@@ -30,11 +29,14 @@ pub enum Parsed<'b> {
     Partial,
 }
 
-/// How far earlier calls for the same head got. One per connection; starts and ends a request at its default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The parser's memory: how far earlier calls for the same head got, and where in a complete head the known fields
+/// lie. One per connection, used for one request after the other.
+#[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// Bytes known to hold no end of a head.
     scanned: usize,
+    // Here and not in `Head`, because moving freshly written offsets with the head stalls the processor.
+    known: Known,
 }
 
 /// A request method that is served.
@@ -58,48 +60,43 @@ pub enum Version {
 }
 
 /// What `Connection` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ConnectionWish {
     /// Neither option: the version decides.
+    #[default]
     Silent,
     Close,
     KeepAlive,
 }
 
 /// A complete, valid request head; all slices lie in the buffer that was parsed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Head<'b> {
+    buf: &'b [u8],
+    known: &'b Known,
+    /// The request target.
+    target: Span,
+    /// All field lines with their CRLF, without the empty line.
+    lines: Span,
     method: Method,
     version: Version,
-    target: &'b [u8],
-    /// All field lines with their CRLF, without the empty line.
-    lines: &'b [u8],
-    known: Known<'b>,
 }
 
 /// Looks for a request head at the start of `buf`.
 ///
 /// `progress` makes a head that arrives in drips cost linear work: as long as no empty line has come, only new bytes
-/// are looked at, and the head is parsed when its end is there. It goes back to its default when a head is complete.
+/// are looked at, and the head is parsed when its end is there. A complete head leaves it ready for the next one.
 ///
 /// # Errors
 /// [`RequestError`], as soon as the bytes show it or, for a head in drips, at its end. The connection must be closed
 /// after the answer.
-pub fn parse<'b>(buf: &'b [u8], progress: &mut Progress) -> Result<Parsed<'b>, RequestError> {
+#[inline]
+pub fn parse<'b>(buf: &'b [u8], progress: &'b mut Progress) -> Result<Parsed<'b>, RequestError> {
     let window = &buf[..buf.len().min(REQUEST_HEAD_BYTES_MAX)];
     if progress.scanned > 0 && !end_may_have_come(window, progress)? {
         return partial(window);
     }
-    match parse_head(window)? {
-        Some((head, consumed)) => {
-            *progress = Progress::default();
-            Ok(Parsed::Complete(head, consumed))
-        }
-        None => {
-            progress.scanned = window.len();
-            partial(window)
-        }
-    }
+    parse_head(window, progress)
 }
 
 impl<'b> Head<'b> {
@@ -115,17 +112,17 @@ impl<'b> Head<'b> {
 
     /// The request target as sent: origin-form, absolute-form with `http` or `https`, or `*` with `OPTIONS`.
     pub fn target(&self) -> &'b [u8] {
-        self.target
+        self.target.of(self.buf)
     }
 
     /// The value of the first line of `field`, without white space around it; `None` when absent or empty.
     pub fn field(&self, field: Field) -> Option<&'b [u8]> {
-        self.known.value(field).filter(|value| !value.is_empty())
+        self.known.value(self.buf, field).filter(|value| !value.is_empty())
     }
 
     /// All fields in the order in which they came.
     pub fn fields(&self) -> Fields<'b> {
-        Fields::new(self.lines)
+        Fields::new(self.lines.of(self.buf))
     }
 
     /// Whether the client lets the connection stay open after the answer (RFC 9112 9.3).
@@ -138,43 +135,61 @@ impl<'b> Head<'b> {
     }
 }
 
-/// The known fields of a head under way.
-#[derive(Clone, Debug)]
-pub(super) struct Known<'b> {
-    buf: &'b [u8],
-    /// Start and end of each value in `buf`. A value never starts at 0, so a start of 0 means absent.
-    spans: [(u16, u16); Field::COUNT],
+/// The known fields of a head.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Where each value lies, with the white space around it. None starts at 0, so a start of 0 means absent.
+    spans: [Span; Field::COUNT],
     connection: ConnectionWish,
+}
+
+/// A piece of a head, from `start` to before `end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Span {
+    start: u16,
+    end: u16,
 }
 
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX <= u16::MAX as usize, "offsets in a head are u16");
 
-impl<'b> Known<'b> {
-    fn new(buf: &'b [u8]) -> Self {
-        Known { buf, spans: [(0, 0); Field::COUNT], connection: ConnectionWish::Silent }
+impl Span {
+    fn new(start: usize, end: usize) -> Self {
+        Span { start: start as u16, end: end as u16 }
     }
 
-    /// The value of `field`, possibly empty.
-    pub(super) fn value(&self, field: Field) -> Option<&'b [u8]> {
-        let (start, end) = self.spans[field as usize];
-        if start == 0 { None } else { self.buf.get(usize::from(start)..usize::from(end)) }
+    fn of(self, buf: &[u8]) -> &[u8] {
+        buf.get(usize::from(self.start)..usize::from(self.end)).unwrap_or_default()
+    }
+}
+
+impl Known {
+    /// The value of `field` in `buf`, possibly empty. Few are ever asked for, so white space is cut off only here.
+    fn value<'b>(&self, buf: &'b [u8], field: Field) -> Option<&'b [u8]> {
+        let span = self.spans[field as usize];
+        (span.start > 0).then(|| trim_ows(span.of(buf)))
     }
 
-    /// Notes a line of a known field; a repeated one counts only where it matters for framing or routing.
-    #[inline]
-    fn note(&mut self, field: Field, start: usize, end: usize) -> Result<(), RequestError> {
+    /// Notes a line of a known field with its value.
+    #[inline(always)]
+    fn note(&mut self, buf: &[u8], field: Field, value: Span) -> Result<(), RequestError> {
         if field == Field::Connection {
-            self.note_connection(&self.buf[start..end]);
+            self.note_connection(trim_ows(value.of(buf)));
         }
         let span = &mut self.spans[field as usize];
-        if span.0 == 0 {
-            *span = (start as u16, end as u16);
+        if span.start == 0 {
+            *span = value;
             return Ok(());
         }
+        self.note_again(buf, field, value)
+    }
+
+    /// A repeated field counts only where it matters for framing or routing.
+    #[cold]
+    fn note_again(&self, buf: &[u8], field: Field, value: Span) -> Result<(), RequestError> {
         match field {
             Field::Host => Err(RequestError::HostRepeated),
             Field::TransferEncoding => Err(RequestError::CodingSyntax),
-            Field::ContentLength if self.value(field) != Some(&self.buf[start..end]) => {
+            Field::ContentLength if self.value(buf, field) != Some(trim_ows(value.of(buf))) => {
                 Err(RequestError::LengthConflict)
             }
             _ => Ok(()),
@@ -182,7 +197,12 @@ impl<'b> Known<'b> {
     }
 
     /// `close` anywhere wins over `keep-alive`.
+    #[inline(never)]
     fn note_connection(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"keep-alive") && self.connection == ConnectionWish::Silent {
+            self.connection = ConnectionWish::KeepAlive; // Nearly every head: spared the walk over a list.
+            return;
+        }
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.connection = ConnectionWish::Close;
@@ -216,17 +236,36 @@ fn partial<'b>(window: &[u8]) -> Result<Parsed<'b>, RequestError> {
     Err(if in_request_line { RequestError::TargetTooLong } else { RequestError::HeadTooLarge })
 }
 
-/// `Ok(None)`: more bytes are needed.
-fn parse_head(buf: &[u8]) -> Result<Option<(Head<'_>, usize)>, RequestError> {
+fn parse_head<'b>(buf: &'b [u8], progress: &'b mut Progress) -> Result<Parsed<'b>, RequestError> {
+    progress.known = Known::default();
+    let Some((line, lines_at, lines_end)) = parse_lines(buf, &mut progress.known)? else {
+        progress.scanned = buf.len();
+        return partial(buf);
+    };
+    let target = line.target.of(buf);
+    let method = rules::check(line.method, target, line.version, &|field| progress.known.value(buf, field))?;
+    progress.scanned = 0;
+    let lines = Span::new(lines_at, lines_end);
+    let head = Head { buf, known: &progress.known, target: line.target, lines, method, version: line.version };
+    Ok(Parsed::Complete(head, lines_end + 2))
+}
+
+/// What a request line holds.
+struct RequestLine<'b> {
+    method: &'b [u8],
+    target: Span,
+    version: Version,
+}
+
+/// The request line, and where the field lines begin and end. `Ok(None)`: more bytes are needed.
+#[inline]
+fn parse_lines<'b>(buf: &'b [u8], known: &mut Known) -> Result<Option<(RequestLine<'b>, usize, usize)>, RequestError> {
     let Some(start) = skip_empty_lines(buf)? else { return Ok(None) };
     let Some((method, target_at)) = parse_method(buf, start)? else { return Ok(None) };
     let Some((target, version_at)) = parse_target(buf, target_at)? else { return Ok(None) };
     let Some((version, lines_at)) = parse_version(buf, version_at)? else { return Ok(None) };
-    let mut known = Known::new(buf);
-    let Some(lines_end) = parse_fields(buf, lines_at, &mut known)? else { return Ok(None) };
-    let method = rules::check(method, target, version, &known)?;
-    let head = Head { method, version, target, lines: &buf[lines_at..lines_end], known };
-    Ok(Some((head, lines_end + 2)))
+    let Some(lines_end) = parse_fields(buf, lines_at, known)? else { return Ok(None) };
+    Ok(Some((RequestLine { method, target, version }, lines_at, lines_end)))
 }
 
 /// RFC 9112 2.2: at least one empty line before a request line is to be ignored.
@@ -261,14 +300,14 @@ fn parse_method(buf: &[u8], from: usize) -> Result<Option<(&[u8], usize)>, Reque
 
 /// The target and where the version begins.
 #[inline]
-fn parse_target(buf: &[u8], from: usize) -> Result<Option<(&[u8], usize)>, RequestError> {
+fn parse_target(buf: &[u8], from: usize) -> Result<Option<(Span, usize)>, RequestError> {
     let end = scan::target_end(buf, from);
     if end - from > REQUEST_TARGET_BYTES_MAX {
         return Err(RequestError::TargetTooLong);
     }
     match buf.get(end) {
         None => Ok(None),
-        Some(b' ') if end > from => Ok(Some((&buf[from..end], end + 1))),
+        Some(b' ') if end > from => Ok(Some((Span::new(from, end), end + 1))),
         // HTTP/0.9, or a line without a target: `GET HTTP/1.1`.
         Some(b'\r' | b'\n') if end > from => Err(RequestError::VersionSyntax),
         Some(_) => Err(RequestError::TargetSyntax),
@@ -300,44 +339,63 @@ fn is_version_start(bytes: &[u8]) -> bool {
 }
 
 /// Checks the field lines, notes the known ones, and gives the place of the empty line.
-fn parse_fields(buf: &[u8], from: usize, known: &mut Known<'_>) -> Result<Option<usize>, RequestError> {
+#[inline]
+fn parse_fields(buf: &[u8], from: usize, known: &mut Known) -> Result<Option<usize>, RequestError> {
+    let mut line_ends = LineEnds::new(buf, from);
     let mut at = from;
-    let mut count = 0;
-    loop {
-        if buf.get(at) == Some(&b'\r') {
-            return match buf.get(at + 1) {
-                None => Ok(None),
-                Some(b'\n') => Ok(Some(at)),
-                Some(_) => Err(RequestError::BareCr),
-            };
-        }
-        let name_end = scan::token_end(buf, at);
-        match buf.get(name_end) {
-            Some(b':') if name_end > at => {}
+    for _ in 0..REQUEST_HEADERS_MAX + 1 {
+        let line_end = match line_ends.next() {
+            Some(Ok(line_end)) => line_end,
+            Some(Err(control)) => return bad_line_end(buf, at, control).map(|()| None),
             None => return Ok(None),
-            Some(&byte) => return Err(name_error(byte, name_end == at)),
+        };
+        if line_end == at {
+            return Ok(Some(at));
         }
-        let mut value = name_end + 1;
-        while matches!(buf.get(value), Some(b' ' | b'\t')) {
-            value += 1;
+        let (name_end, field) = field_name(buf, at);
+        if name_end == at || buf[name_end] != b':' {
+            return Err(name_error(buf[name_end], name_end == at));
         }
-        let line_end = scan::value_end(buf, value);
-        match (buf.get(line_end), buf.get(line_end + 1)) {
-            (Some(b'\r'), Some(b'\n')) => {}
-            (None, _) | (Some(b'\r'), None) => return Ok(None),
-            (Some(b'\n'), _) => return Err(RequestError::BareLf),
-            (Some(b'\r'), _) => return Err(RequestError::BareCr),
-            _ => return Err(RequestError::ValueSyntax),
-        }
-        count += 1;
-        if count > REQUEST_HEADERS_MAX {
-            return Err(RequestError::TooManyFields);
-        }
-        if let Some(field) = recognise(&buf[at..name_end]) {
-            let value_end = value + trim_ows(&buf[value..line_end]).len();
-            known.note(field, value, value_end)?;
+        if let Some(field) = field {
+            known.note(buf, field, Span::new(name_end + 1, line_end))?;
         }
         at = line_end + 2;
+    }
+    Err(RequestError::TooManyFields)
+}
+
+/// The end of the token at `at`, and the field that it names.
+///
+/// A name that is recognised needs no look at its bytes: it has none but letters and `-`.
+#[inline(always)]
+fn field_name(buf: &[u8], at: usize) -> (usize, Option<Field>) {
+    if let Some(block) = buf.get(at..).and_then(|rest| rest.first_chunk())
+        && let Some(len) = scan::colon(block)
+    {
+        let field = recognise_short(block, len);
+        if field.is_some() || scan::is_common_name(block, len) {
+            return (at + len, field);
+        }
+    }
+    long_field_name(buf, at)
+}
+
+/// The same for any name. Apart, so that the loop over the common ones keeps its registers.
+#[inline(never)]
+fn long_field_name(buf: &[u8], at: usize) -> (usize, Option<Field>) {
+    let end = scan::token_end(buf, at);
+    (end, recognise(&buf[at..end]))
+}
+
+/// What to make of a control byte that does not begin a CRLF: `Ok` when only more bytes can tell.
+#[cold]
+fn bad_line_end(buf: &[u8], line: usize, control: usize) -> Result<(), RequestError> {
+    match buf[control] {
+        b'\r' if control + 1 == buf.len() => Ok(()),
+        b'\r' => Err(RequestError::BareCr),
+        b'\n' => Err(RequestError::BareLf),
+        _ if buf[line..control].contains(&b':') => Err(RequestError::ValueSyntax),
+        _ => Err(RequestError::NameSyntax),
     }
 }
 

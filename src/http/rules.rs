@@ -8,19 +8,25 @@
 
 use crate::http::fields::{Field, list};
 use crate::http::refuse::RequestError;
-use crate::http::request::{Known, Method, Version};
+use crate::http::request::{Method, Version};
 use crate::http::url;
 
-/// Checks every rule and gives the method when it is one that is served.
-pub(super) fn check(method: &[u8], target: &[u8], version: Version, known: &Known<'_>) -> Result<Method, RequestError> {
-    check_host(version, known.value(Field::Host))?;
+/// Checks every rule, with `known` to look up fields, and gives the method when it is one that is served.
+#[inline]
+pub(super) fn check<'b>(
+    method: &[u8],
+    target: &[u8],
+    version: Version,
+    known: &impl Fn(Field) -> Option<&'b [u8]>,
+) -> Result<Method, RequestError> {
+    check_host(version, known(Field::Host))?;
     let body = body_follows(version, known)?;
     let method = served(method)?;
     check_target(method, target)?;
     if body {
         return Err(RequestError::Body);
     }
-    check_expect(version, known.value(Field::Expect))?;
+    check_expect(version, known(Field::Expect))?;
     Ok(method)
 }
 
@@ -35,14 +41,14 @@ fn check_host(version: Version, host: Option<&[u8]>) -> Result<(), RequestError>
 }
 
 /// Whether the head announces a body of at least one byte, or of a length that only the body tells.
-fn body_follows(version: Version, known: &Known<'_>) -> Result<bool, RequestError> {
-    let length = known.value(Field::ContentLength);
+fn body_follows<'b>(version: Version, known: &impl Fn(Field) -> Option<&'b [u8]>) -> Result<bool, RequestError> {
+    let length = known(Field::ContentLength);
     if let Some(digits) = length
         && (digits.is_empty() || !digits.iter().all(u8::is_ascii_digit))
     {
         return Err(RequestError::LengthSyntax);
     }
-    let Some(coding) = known.value(Field::TransferEncoding) else {
+    let Some(coding) = known(Field::TransferEncoding) else {
         return Ok(length.is_some_and(|digits| digits.iter().any(|&digit| digit != b'0')));
     };
     if length.is_some() {

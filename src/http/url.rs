@@ -7,6 +7,7 @@
 //! has any; an encoded slash is a character of its segment, never a separator.
 #![forbid(unsafe_code)]
 
+use crate::http::scan::host_name_end;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -142,6 +143,17 @@ pub(crate) fn path_of_absolute(target: &[u8]) -> Option<&[u8]> {
 ///
 /// Of what RFC 3986 allows in a name, `,` is refused: in practice it is two values joined by a proxy.
 pub(crate) fn is_host_and_port(value: &[u8]) -> bool {
+    // A plain name or IPv4 address with or without a port: nearly every `Host` there is.
+    let name_end = host_name_end(value, 0);
+    let plain_port = match value.get(name_end..) {
+        Some([]) => true,
+        Some([b':', digits @ ..]) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    name_end > 0 && plain_port || is_unusual_host_and_port(value)
+}
+
+fn is_unusual_host_and_port(value: &[u8]) -> bool {
     let colon = match value {
         [b'[', ..] => match value.iter().position(|&byte| byte == b']') {
             Some(close) if is_ip_literal(&value[1..close]) => close + 1,
