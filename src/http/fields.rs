@@ -65,8 +65,10 @@ pub fn recognise(name: &[u8]) -> Option<Field> {
     }
 }
 
-/// [`recognise`] for the first `len` bytes of `block`, `len` below 16; a name that it knows is a valid token. One multiplication and one comparison, whatever
-/// the name, because heads mix names too well for a processor to predict branches over them.
+/// [`recognise`] for the first `len` bytes of `block`, `len` below 16; a name that it knows is a valid token.
+///
+/// One multiplication and one comparison, whatever the name: heads mix names too well for a processor to predict
+/// branches over them.
 #[inline(always)]
 pub(super) fn recognise_short(block: &[u8; 16], len: usize) -> Option<Field> {
     // Setting the bit makes letters lower case and leaves `-` alone. The only other byte that becomes one of these is CR,
