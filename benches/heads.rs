@@ -1,6 +1,6 @@
-//! The request heads of five real players, as they send them for a segment or a stream: what the request parser is
-//! measured and tested with. Written down field by field as each player sends them (names, order and case); host,
-//! channel and referrer are made up.
+//! Request heads as five common players send them for a segment or a stream: what the request parser is measured and
+//! tested with. Written by hand after each player's field names, order and case; host, channel, referrer and versions
+//! are made up.
 
 /// A name for reports, and the head.
 pub const PLAYERS: [(&str, &str); 5] =

@@ -71,8 +71,8 @@ pub fn recognise(name: &[u8]) -> Option<Field> {
 /// branches over them.
 #[inline(always)]
 pub(super) fn recognise_short(block: &[u8; 16], len: usize) -> Option<Field> {
-    // Setting the bit makes letters lower case and leaves `-` alone. The only other byte that becomes one of these is CR,
-    // as `-`, and a line holds none.
+    // Setting the bit makes letters lower case and leaves `-` alone. The only other byte that becomes one of these is
+    // CR, as `-`, and a line holds none.
     let lower = u128::from_le_bytes(*block) | u128::from_le_bytes([0x20; 16]);
     let name = lower & LEADING[len];
     let (known, field) = SHORT_BY_SLOT[slot(name)];

@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn line_ends_equal_a_byte_loop_at_every_length_and_start() {
         for len in 0..200 {
-            // Lines of three and of 61 bytes, so that a CRLF comes to lie across each edge of a step; the last may be cut.
+            // Short lines and long ones, so that a CRLF comes to lie across each edge of a step; the last may be cut.
             let mut buf: Vec<u8> = (0..len).map(|i| if i % 61 < 9 { b"a\r\n"[i % 61 % 3] } else { b'\t' }).collect();
             buf.truncate(len);
             for from in (0..=len).filter(|&from| buf.get(from) != Some(&b'\n')) {

@@ -81,8 +81,8 @@ pub(super) fn head_end(buf: &[u8], from: usize) -> Option<usize> {
 /// Reads a complete head, its empty line included.
 ///
 /// # Errors
-/// [`OriginError::HeadSyntax`], [`OriginError::HeadTooLarge`], [`OriginError::Status`], [`OriginError::EncodingUnknown`],
-/// [`OriginError::RedirectTarget`].
+/// [`OriginError::HeadSyntax`], [`OriginError::HeadTooLarge`], [`OriginError::Status`],
+/// [`OriginError::EncodingUnknown`], [`OriginError::RedirectTarget`].
 pub(super) fn interpret(head: &[u8]) -> Result<Answer, OriginError> {
     let as_http;
     let head = match head.strip_prefix(b"ICY ") {
