@@ -190,9 +190,10 @@ fn drips_give_the_same_head_and_show_bare_lf_at_once() {
     }
     assert!(matches!(parse(&bytes, &mut progress), Ok(Parsed::Complete(_, consumed)) if consumed == bytes.len()));
     // And is ready for the next request.
-    assert!(
-        matches!(parse(b"GET / HTTP/1.0\r\n\r\n", &mut progress), Ok(Parsed::Complete(head, 18)) if head.field(Field::Host).is_none())
-    );
+    match parse(b"GET / HTTP/1.0\r\n\r\n", &mut progress) {
+        Ok(Parsed::Complete(head, 18)) => assert_eq!(head.field(Field::Host), None),
+        other => panic!("{other:?}"),
+    }
 
     assert!(matches!(parse(b"GET / HTTP/1.1\r\nHost: h", &mut progress), Ok(Parsed::Partial)));
     let error = parse(b"GET / HTTP/1.1\r\nHost: h\n", &mut progress).unwrap_err();
