@@ -255,4 +255,21 @@ mod tests {
         assert_eq!(latm.rewrite(&sync_stream(13, &[&[1]]), &mut adts), None, "rate index 13 is reserved");
         assert_eq!(latm.rewrite(&same, &mut adts), None);
     }
+
+    #[test]
+    fn the_framer_puts_out_adts_and_counts_time_over_sub_frames() {
+        use crate::es::framer::{Framer, PesPayload};
+        use crate::time::Ts33;
+        let stream = sync_stream(3, &[&[1, 2, 3], &[4; 50]]);
+        let (mut framer, mut found) = (Framer::new(Codec::Aac), Vec::new());
+        let mut emit = |frame: crate::es::framer::Frame<'_>| {
+            found.push((frame.data.len(), frame.pts.map(Ts33::ticks), frame.header_len));
+        };
+        let pts = Some(Ts33::new(900));
+        let data = [stream.clone(), stream].concat();
+        framer.push(PesPayload { data: &data, pts, dts: pts, aligned: true, corrupt: false }, &mut emit);
+        let expected = [(10, 900), (57, 2_820), (10, 4_740), (57, 6_660)].map(|(len, pts)| (len, Some(pts), 7));
+        assert_eq!(found, expected);
+        assert_eq!(framer.codec(), Codec::Aac);
+    }
 }

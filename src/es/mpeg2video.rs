@@ -70,6 +70,8 @@ pub struct Mpeg2Video {
     sequence: Vec<u8>,
     /// The one that `params` was made of.
     active_sequence: Bytes,
+    /// Bytes of `sequence` may be missing.
+    sequence_corrupt: bool,
     low_delay: bool,
     params: Option<Params>,
     params_version: u32,
@@ -84,6 +86,7 @@ impl Mpeg2Video {
             key: Key::None,
             sequence: Vec::new(),
             active_sequence: Bytes::new(),
+            sequence_corrupt: false,
             low_delay: false,
             params: None,
             params_version: 0,
@@ -115,6 +118,9 @@ impl Mpeg2Video {
 
     fn update_params(&mut self) {
         if self.sequence.is_empty() || self.sequence == self.active_sequence {
+            return;
+        }
+        if self.sequence_corrupt && self.params.is_some() {
             return;
         }
         let Some((params, low_delay)) = describe(&self.sequence) else { return };
@@ -163,13 +169,14 @@ impl AccessUnits for Mpeg2Video {
         matches!(unit.first(), Some(&(code::PICTURE | code::SEQUENCE_HEADER | code::GROUP)))
     }
 
-    fn end(&mut self, unit: &[u8]) {
+    fn end(&mut self, unit: &[u8], corrupt: bool) {
         let of_sequence = match *unit {
             [code::SEQUENCE_HEADER, ..] => true,
             [code::EXTENSION, ..] => self.pending.sequence_header && self.pending.coding_type.is_none(),
             _ => false,
         };
         if of_sequence && self.sequence.len() + 3 + unit.len() <= PARAMETER_SETS_BYTES_MAX {
+            self.sequence_corrupt = corrupt || self.sequence_corrupt && unit[0] == code::EXTENSION;
             self.sequence.extend_from_slice(&[0, 0, 1]);
             self.sequence.extend_from_slice(super::nal::trim_zeros(unit));
         }
@@ -316,5 +323,69 @@ impl Sequence {
                 _ => 0x61,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::es::framer::{Frame, Framer, PesPayload};
+
+    /// 720 x 576, 16:9, 25 frames a second; with the sequence extension of Main profile at Main level, interlaced.
+    const SEQUENCE: [u8; 22] = [
+        0, 0, 1, 0xb3, 0x2d, 0x02, 0x40, 0x33, 0x24, 0x9f, 0x23, 0x81, // sequence header
+        0, 0, 1, 0xb5, 0x14, 0x82, 0x00, 0x01, 0x00,
+        0x80, // identifier 1, profile and level 0x48, interlaced, 4:2:0
+    ];
+
+    fn group(closed: bool) -> Vec<u8> {
+        vec![0, 0, 1, 0xb8, 0, 8, 0, if closed { 0x40 } else { 0x01 }]
+    }
+
+    /// A picture header, its coding extension with picture_structure, and a slice.
+    fn picture(coding_type: u8, structure: u8) -> Vec<u8> {
+        let header = [0, 0, 1, 0, 0, coding_type << 3 | 7, 0xff, 0xf8];
+        let extension = [0, 0, 1, 0xb5, 0x8f, 0xff, 0xf0 | structure, 0x41, 0x80];
+        [&header[..], &extension, &[0, 0, 1, 1, 0xaa, 0xbb]].concat()
+    }
+
+    fn frames(stream: &[u8]) -> (Vec<(Vec<u8>, Key)>, Framer) {
+        let mut framer = Framer::new(Codec::Mpeg2Video);
+        let mut found = Vec::new();
+        let mut emit = |frame: Frame<'_>| found.push((frame.data.to_vec(), frame.key));
+        framer.push(PesPayload { data: stream, pts: None, dts: None, aligned: true, corrupt: false }, &mut emit);
+        framer.flush(&mut emit);
+        (found, framer)
+    }
+
+    #[test]
+    fn a_sample_begins_at_its_first_header_and_holds_both_fields() {
+        let closed = [&SEQUENCE[..], &group(true), &picture(INTRA, 1), &picture(2, 2)].concat();
+        let plain = picture(2, FRAME_PICTURE);
+        let open = [&SEQUENCE[..], &group(false), &picture(INTRA, FRAME_PICTURE)].concat();
+        let without_sequence = [&group(true)[..], &picture(INTRA, 2)].concat();
+        let same_parity = picture(2, 2);
+        let all = [closed.clone(), plain.clone(), open.clone(), without_sequence.clone(), same_parity.clone()];
+        let (found, _) = frames(&all.concat());
+        let keys = [Key::Idr, Key::None, Key::RecoveryPoint, Key::None, Key::None];
+        assert_eq!(found, all.into_iter().zip(keys).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn parameters_of_a_sequence() {
+        let (_, framer) = frames(&[&SEQUENCE[..], &group(true), &picture(INTRA, FRAME_PICTURE)].concat());
+        let Some(Params::Video(params)) = framer.params() else { panic!() };
+        assert_eq!((params.width, params.height, params.sar), (720, 576, (64, 45)));
+        assert_eq!((params.frame_rate, params.interlaced), (Some((25, 1)), true));
+        assert_eq!((params.rfc6381.as_str(), &params.parameter_sets[0][..]), ("mp4v.61", &SEQUENCE[..]));
+    }
+
+    #[test]
+    fn mpeg_1_has_no_extensions() {
+        let picture = [0, 0, 1, 0, 0, INTRA << 3 | 7, 0xff, 0xf8, 0, 0, 1, 1, 0xaa];
+        let (found, framer) = frames(&[&SEQUENCE[..12], &picture, &picture].concat());
+        assert_eq!(found.iter().map(|(data, _)| data.len()).collect::<Vec<_>>(), [12 + 13, 13]);
+        let Some(Params::Video(params)) = framer.params() else { panic!() };
+        assert_eq!((params.rfc6381.as_str(), params.interlaced), ("mp4v.6a", false));
     }
 }

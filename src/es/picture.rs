@@ -71,9 +71,9 @@ impl<T> Default for ParameterSets<T> {
 }
 
 impl<T> ParameterSets<T> {
-    /// Whether exactly these bytes are held already.
-    pub fn holds(&self, kind: u8, id: u32, unit: &[u8]) -> bool {
-        self.sets.get(&(kind, id)).is_some_and(|(held, _)| held == unit)
+    /// Whether these bytes are news. What may have lost bytes never replaces what is held.
+    pub fn wants(&self, kind: u8, id: u32, unit: &[u8], corrupt: bool) -> bool {
+        self.sets.get(&(kind, id)).is_none_or(|(held, _)| !corrupt && held != unit)
     }
 
     /// Takes a set in. When there is no room, all others go: a live source sends its sets again with every key picture.
@@ -113,7 +113,8 @@ mod tests {
             sets.insert(7, id, &[id as u8; 1000], id);
             assert!(sets.bytes <= PARAMETER_SETS_BYTES_MAX);
         }
-        assert!(sets.holds(7, 99, &[99; 1000]));
+        assert!(!sets.wants(7, 99, &[99; 1000], false));
+        assert!(sets.wants(7, 99, &[1], false) && !sets.wants(7, 99, &[1], true) && sets.wants(7, 100, &[1], true));
         sets.insert(7, 99, &[1], 1);
         assert_eq!(sets.find(7, 99), Some(&1));
         sets.insert(8, 0, &[0; PARAMETER_SETS_BYTES_MAX + 1], 0);

@@ -37,8 +37,9 @@ pub trait AccessUnits {
     fn begin(&mut self, prefix: &[u8]) -> Role;
     /// Whether a unit that begins with these bytes can only belong to the next picture, given that the one in progress has slices.
     fn starts(&self, unit: &[u8]) -> bool;
-    /// The unit begun last is whole. Trailing zeros may be there.
-    fn end(&mut self, unit: &[u8]);
+    /// The unit begun last is whole. Trailing zeros may be there. `corrupt`: it may have lost bytes, so that a parameter set
+    /// must not replace one that is known.
+    fn end(&mut self, unit: &[u8], corrupt: bool);
     /// The sample that [`Role::NewSample`] announced is now the current one; parameters may change here only.
     fn open(&mut self);
     /// Kind of entry point of the current sample.
@@ -258,7 +259,8 @@ impl<C: AccessUnits> VideoFramer<C> {
     fn end_unit(&mut self, buffer: &[u8], end: usize, input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
         self.begin_unit(buffer, end, input, emit);
         if let Some(unit) = self.unit.take() {
-            self.codec.end(&buffer[unit.header.min(end)..end]);
+            let corrupt = input.corrupt || self.carry_corrupt && unit.start < input.start;
+            self.codec.end(&buffer[unit.header.min(end)..end], corrupt);
         }
     }
 

@@ -110,20 +110,20 @@ impl H264 {
         })
     }
 
-    fn take_sps(&mut self, unit: &[u8]) {
+    fn take_sps(&mut self, unit: &[u8], corrupt: bool) {
         self.unescape(unit);
         let Some(sps) = Sps::parse(&self.rbsp) else { return };
-        if !self.sets.holds(unit_type::SPS, sps.id, unit) {
+        if self.sets.wants(unit_type::SPS, sps.id, unit, corrupt) {
             let id = sps.id;
             self.sets.insert(unit_type::SPS, id, unit, ParameterSet::Sps(Box::new(sps)));
             self.sets_changed = true;
         }
     }
 
-    fn take_pps(&mut self, unit: &[u8]) {
+    fn take_pps(&mut self, unit: &[u8], corrupt: bool) {
         self.unescape(unit);
         let Some(pps) = Pps::parse(&self.rbsp) else { return };
-        if !self.sets.holds(unit_type::PPS, pps.id, unit) {
+        if self.sets.wants(unit_type::PPS, pps.id, unit, corrupt) {
             self.sets.insert(unit_type::PPS, pps.id, unit, ParameterSet::Pps(pps));
             self.sets_changed = true;
         }
@@ -210,10 +210,10 @@ impl AccessUnits for H264 {
         }
     }
 
-    fn end(&mut self, unit: &[u8]) {
+    fn end(&mut self, unit: &[u8], corrupt: bool) {
         match unit.first().map(|header| header & 0x1f) {
-            Some(unit_type::SPS) => self.take_sps(nal::trim_zeros(unit)),
-            Some(unit_type::PPS) => self.take_pps(nal::trim_zeros(unit)),
+            Some(unit_type::SPS) => self.take_sps(nal::trim_zeros(unit), corrupt),
+            Some(unit_type::PPS) => self.take_pps(nal::trim_zeros(unit), corrupt),
             Some(unit_type::SEI) => self.take_sei(nal::trim_zeros(unit)),
             _ => {}
         }

@@ -77,14 +77,14 @@ impl H265 {
         Role::NewSample
     }
 
-    fn take_set(&mut self, kind: u8, unit: &[u8]) {
+    fn take_set(&mut self, kind: u8, unit: &[u8], corrupt: bool) {
         if unit.len() < 2 {
             return;
         }
         self.rbsp.clear();
         nal::unescape(&unit[2..], &mut self.rbsp);
         let Some((id, set)) = parse_set(kind, &self.rbsp) else { return };
-        if !self.sets.holds(kind, id, unit) {
+        if self.sets.wants(kind, id, unit, corrupt) {
             self.sets.insert(kind, id, unit, set);
             self.sets_changed = true;
         }
@@ -155,9 +155,9 @@ impl AccessUnits for H265 {
         }
     }
 
-    fn end(&mut self, unit: &[u8]) {
+    fn end(&mut self, unit: &[u8], corrupt: bool) {
         if let Some((kind @ unit_type::VPS..=unit_type::PPS, 0)) = header(unit) {
-            self.take_set(kind, nal::trim_zeros(unit));
+            self.take_set(kind, nal::trim_zeros(unit), corrupt);
         }
     }
 
@@ -223,5 +223,69 @@ fn parse_set(kind: u8, rbsp: &[u8]) -> Option<(u32, ParameterSet)> {
             let sps_id = bits.ue().filter(|&id| id < 16)?;
             Some((id, ParameterSet::Pps { sps_id }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::es::framer::{Frame, Framer, PesPayload};
+
+    /// A NAL unit of layer 0 behind a start code with zero_byte; `first` is the third byte.
+    fn unit(kind: u8, first: u8) -> Vec<u8> {
+        vec![0, 0, 0, 1, kind << 1, 1, first, 0x55]
+    }
+
+    const FIRST_SEGMENT: u8 = 0x80;
+
+    fn frames(stream: &[u8]) -> Vec<(Vec<u8>, Key)> {
+        let mut framer = Framer::new(Codec::H265);
+        let mut found = Vec::new();
+        let mut emit = |frame: Frame<'_>| found.push((frame.data.to_vec(), frame.key));
+        framer.push(PesPayload { data: stream, pts: None, dts: None, aligned: true, corrupt: false }, &mut emit);
+        framer.flush(&mut emit);
+        found
+    }
+
+    #[test]
+    fn pictures_begin_at_first_segments_and_what_leads_them() {
+        let idr = [unit(unit_type::DELIMITER, 0x10), unit(19, FIRST_SEGMENT), unit(19, 0)].concat();
+        let trail = [unit(1, FIRST_SEGMENT), unit(1, 0), unit(40, 1)].concat();
+        let cra = [unit(unit_type::PREFIX_SEI, 1), unit(21, FIRST_SEGMENT)].concat();
+        let bla = unit(16, FIRST_SEGMENT);
+        // The first segment was lost, the delimiter not.
+        let headless = [unit(unit_type::DELIMITER, 0x10), unit(1, 0)].concat();
+        let all = [idr, trail, cra, bla, headless];
+        let keys = [Key::Idr, Key::None, Key::RecoveryPoint, Key::Idr, Key::None];
+        assert_eq!(frames(&all.concat()), all.into_iter().zip(keys).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn higher_layers_stay_with_the_base_picture() {
+        // nuh_layer_id 1: an SPS and a first slice segment.
+        let layer = [[0, 0, 1, 33 << 1, 1 << 3 | 1, 0x80], [0, 0, 1, 1 << 1, 1 << 3 | 1, 0x80]].concat();
+        let first = [unit(19, FIRST_SEGMENT), layer].concat();
+        let second = unit(1, FIRST_SEGMENT);
+        let found = frames(&[first.clone(), second.clone()].concat());
+        assert_eq!(found, [(first, Key::Idr), (second, Key::None)]);
+    }
+
+    #[test]
+    fn parameters_of_a_stream() {
+        // x265, 640 x 360 at 30000/1001: VPS, SPS, PPS (Main profile, level 2.1), then the start of an IDR slice.
+        let Ok(stream) = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/media/ts/bear-640x360-hevc.ts"))
+        else {
+            println!("skipped: no ../shared/media");
+            return;
+        };
+        // Parameter sets lie in the first packet of the PES and in no adaptation field.
+        let mut h265 = H265::new();
+        for unit in nal::units(&stream[..188 * 8]) {
+            h265.end(unit, false);
+        }
+        let found = h265.describe(0);
+        let Some(Params::Video(params)) = found else { panic!("{found:?}") };
+        assert_eq!((params.width, params.height, params.frame_rate), (640, 360, Some((30_000, 1_001))));
+        assert_eq!((params.rfc6381.as_str(), params.parameter_sets.len()), ("hvc1.1.6.L63.90", 3));
     }
 }
