@@ -49,10 +49,10 @@ pub const PROGRAMS_MAX: usize = 256;
 pub const PES_BYTES_MAX: usize = 8 << 20;
 /// Longest private PES or section kept for a data track, bytes.
 pub const DATA_PES_BYTES_MAX: usize = 128 << 10;
-/// A PES buffer that grew larger than this is given back when its packet is through, bytes.
+/// A buffer of a PES packet or access unit that grew larger than this is given back when that is through, bytes.
 pub const PES_BUFFER_KEPT_BYTES: usize = 1 << 20;
-/// Most bytes of PES buffers of one demuxer, over all its PIDs. A packet that would need more is dropped and counted.
-pub const DEMUX_PES_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of PES buffers and framers of one demuxer, over all its PIDs. What would need more is dropped and counted.
+pub const DEMUX_BYTES_MAX: usize = 96 << 20;
 /// Most bytes of parameter sets kept for one video track.
 pub const PARAMETER_SETS_BYTES_MAX: usize = 16 << 10;
 /// Longest descriptor loop of one elementary stream that is kept, bytes (ISO/IEC 13818-1 2.4.4.9: 10 bits of length).
@@ -198,7 +198,7 @@ const _: () = {
     assert!(SEGMENT_TARGET_MS_MIN >= 1_000);
     assert!(DATA_PES_BYTES_MAX < PES_BYTES_MAX);
     // Kept buffers of all tracks leave room for a largest packet beside them.
-    assert!(TRACKS_MAX * PES_BUFFER_KEPT_BYTES + 2 * PES_BYTES_MAX <= DEMUX_PES_BYTES_MAX);
+    assert!(TRACKS_MAX * 2 * PES_BUFFER_KEPT_BYTES + 2 * PES_BYTES_MAX <= DEMUX_BYTES_MAX);
     assert!(FIRST_PLAYLIST_HOLD_MS < 8_000);
     assert!(TICK_BUSY_MS < TICK_IDLE_MS);
     assert!(TICK_BUSY_MS <= SWEEP_MS && SWEEP_MS < STALL_NULL_MS);

@@ -6,9 +6,10 @@
 //!                                           +-> PCR
 //! ```
 //!
-//! Memory: PES buffers hold at most [`DEMUX_PES_BYTES_MAX`] together and [`PES_BYTES_MAX`] (video, audio) or
-//! [`DATA_PES_BYTES_MAX`] (data) each, plus a header; a framer at most [`FRAMER_BYTES_MAX`] per track; tables and the rest at most
-//! [`TABLE_BYTES_MAX`]. So [`MEMORY_BYTES_MAX`] in all, whatever the input; [`Demuxer::memory_bytes`] tells what is held.
+//! Memory: a PES buffer holds at most [`PES_BYTES_MAX`] (video, audio) or [`DATA_PES_BYTES_MAX`] (data) and a header; all PES
+//! buffers and framers together at most [`DEMUX_BYTES_MAX`], but for the one framer that goes over it and is dropped
+//! ([`FRAMER_BYTES_MAX`]); tables and the rest at most [`TABLE_BYTES_MAX`]. So [`MEMORY_BYTES_MAX`] in all, whatever the input;
+//! [`Demuxer::memory_bytes`] tells what is held.
 //!
 //! What it deliberately does not do: descramble, interpret service information (SDT, EIT), carry DSM-CC or AIT tables on,
 //! or map time: time stamps are the source's own.
@@ -31,7 +32,7 @@ use crate::es::framer::FramerStats;
 use crate::es::{Key, Track, TrackId};
 #[cfg(doc)]
 use crate::limits::DATA_PES_BYTES_MAX;
-use crate::limits::{DEMUX_PES_BYTES_MAX, PES_BYTES_MAX, PROGRAMS_MAX, TRACKS_MAX};
+use crate::limits::{DEMUX_BYTES_MAX, PES_BYTES_MAX, PROGRAMS_MAX, TRACKS_MAX};
 use crate::time::Ts33;
 
 /// What the caller wants after a PCR.
@@ -104,12 +105,12 @@ pub struct DemuxStats {
     pub unsupported: u64,
 }
 
-/// Most bytes one framer may hold: an access unit in progress, grown by doubling, with its parameter sets.
-pub const FRAMER_BYTES_MAX: usize = 2 * PES_BYTES_MAX + (1 << 20);
+/// Most bytes one framer may hold: an access unit and a payload of the largest size, in a buffer that doubles.
+pub const FRAMER_BYTES_MAX: usize = 4 * PES_BYTES_MAX;
 /// Most bytes of tables in progress, track descriptions and fixed state.
 pub const TABLE_BYTES_MAX: usize = (PROGRAMS_MAX + TRACKS_MAX + 2) * (2 * psi::SECTION_BYTES_MAX + 256);
 /// Most bytes a demuxer ever holds.
-pub const MEMORY_BYTES_MAX: usize = DEMUX_PES_BYTES_MAX + TRACKS_MAX * FRAMER_BYTES_MAX + TABLE_BYTES_MAX;
+pub const MEMORY_BYTES_MAX: usize = DEMUX_BYTES_MAX + FRAMER_BYTES_MAX + TABLE_BYTES_MAX;
 
 /// A transport stream demuxer.
 pub struct Demuxer {

@@ -171,6 +171,10 @@ impl AudioFramer {
         self.stats
     }
 
+    pub fn memory_bytes(&self) -> usize {
+        self.carry.capacity()
+    }
+
     pub fn push(&mut self, pes: PesPayload<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
         let mut carry = std::mem::take(&mut self.carry);
         let input = Input { start: carry.len(), corrupt: pes.corrupt };
@@ -185,6 +189,7 @@ impl AudioFramer {
             carry.drain(..keep);
         }
         self.carry_corrupt = !carry.is_empty() && (pes.corrupt || keep < input.start && self.carry_corrupt);
+        super::give_back(&mut carry);
         self.carry = carry;
         if self.carry.len() > PES_BYTES_MAX {
             self.stats.oversized += 1;
@@ -377,6 +382,7 @@ impl AudioFramer {
     /// Forgets what the buffer held.
     fn forget(&mut self) {
         self.carry.clear();
+        super::give_back(&mut self.carry);
         self.carry_corrupt = false;
         self.group = None;
         self.lock = Lock::Searching;

@@ -14,6 +14,7 @@ use super::h264::H264;
 use super::h265::H265;
 use super::mpeg2video::Mpeg2Video;
 use super::{Codec, Key, Params};
+use crate::limits::PES_BUFFER_KEPT_BYTES;
 use crate::time::Ts33;
 use audio::{AudioFramer, Family};
 use video::VideoFramer;
@@ -160,5 +161,18 @@ impl Framer {
 
     pub fn stats(&self) -> FramerStats {
         each!(&self.inner, framer => framer.stats())
+    }
+
+    /// Capacity of what holds access units in progress, bytes: at most 4 x [`PES_BYTES_MAX`](crate::limits::PES_BYTES_MAX),
+    /// as an access unit and a payload of that size may meet in a buffer that doubles.
+    pub fn memory_bytes(&self) -> usize {
+        each!(&self.inner, framer => framer.memory_bytes())
+    }
+}
+
+/// Gives the memory of a buffer back that one large access unit made grow.
+fn give_back(carry: &mut Vec<u8>) {
+    if carry.capacity() > PES_BUFFER_KEPT_BYTES && carry.len() < carry.capacity() / 4 {
+        carry.shrink_to(PES_BUFFER_KEPT_BYTES);
     }
 }

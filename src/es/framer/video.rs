@@ -163,6 +163,10 @@ impl<C: AccessUnits> VideoFramer<C> {
         self.stats
     }
 
+    pub fn memory_bytes(&self) -> usize {
+        self.carry.capacity()
+    }
+
     pub fn push(&mut self, pes: PesPayload<'_>, next: Option<&[u8]>, emit: &mut dyn FnMut(Frame<'_>)) {
         let mut carry = std::mem::take(&mut self.carry);
         let input = Input { start: carry.len(), corrupt: pes.corrupt, aligned: pes.aligned, next };
@@ -175,6 +179,7 @@ impl<C: AccessUnits> VideoFramer<C> {
             let keep = self.take_in(&carry, input, emit);
             carry.drain(..keep);
         }
+        super::give_back(&mut carry);
         self.carry = carry;
         if self.carry.len() > PES_BYTES_MAX {
             self.drop_oversized();
@@ -182,7 +187,7 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 
     pub fn flush(&mut self, emit: &mut dyn FnMut(Frame<'_>)) {
-        let carry = std::mem::take(&mut self.carry);
+        let mut carry = std::mem::take(&mut self.carry);
         let input = Input { start: carry.len(), corrupt: false, aligned: false, next: None };
         self.end_unit(&carry, carry.len(), input, emit);
         let end = self.lead.map_or(carry.len(), |lead| lead.start);
@@ -191,8 +196,9 @@ impl<C: AccessUnits> VideoFramer<C> {
         self.clock.reset();
         self.cadence = Cadence::Learning(0);
         self.codec.reset();
+        carry.clear();
+        super::give_back(&mut carry);
         self.carry = carry;
-        self.carry.clear();
     }
 
     /// Searches what is new in `buffer` and emits what is complete. Answers the offset of the first byte still needed.
@@ -352,7 +358,7 @@ impl<C: AccessUnits> VideoFramer<C> {
 
     fn drop_oversized(&mut self) {
         self.stats.oversized += 1;
-        self.carry.clear();
+        self.carry = Vec::new();
         self.forget();
     }
 

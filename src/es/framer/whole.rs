@@ -58,4 +58,8 @@ impl WholeFramer {
     pub fn stats(&self) -> FramerStats {
         self.stats
     }
+
+    pub fn memory_bytes(&self) -> usize {
+        0
+    }
 }

@@ -9,9 +9,9 @@ use super::stream::{Append, Carriage, Continuity, Order, Stream};
 use super::{DemuxConfig, DemuxStats, Flow, RawSample, Sink, kind};
 use crate::es::framer::{Frame, PesPayload};
 use crate::es::{AudioRole, Codec, Key, Track, TrackKind, TsStream};
-use crate::limits::{DEMUX_PES_BYTES_MAX, TRACKS_MAX};
+use crate::limits::{DEMUX_BYTES_MAX, TRACKS_MAX};
 use crate::mpegts::packet::{self, Adaptation, Header, PACKET_BYTES, PID_COUNT, PID_NULL};
-use crate::mpegts::pes::{PesHeader, STREAM_ID_PADDING, STREAM_ID_PRIVATE_1};
+use crate::mpegts::pes::{self, PesHeader, PesParse, STREAM_ID_PADDING, STREAM_ID_PRIVATE_1};
 use crate::mpegts::psi::{Pmt, PmtStream, Section, TABLE_SCTE35, crc32};
 use bytes::Bytes;
 
@@ -24,6 +24,17 @@ const ROUTE_PCR: u8 = 2;
 /// The PID of the first track; the n-th has this plus n.
 const ROUTE_TRACKS: u8 = 3;
 
+/// Why a PES packet ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PesEnd<'a> {
+    /// It has all the bytes that it announced.
+    Whole,
+    /// The next one begins; this much of its payload is in its first packet.
+    Followed(&'a [u8]),
+    /// The input ended, or the track did.
+    Cut,
+}
+
 pub(super) struct Core {
     /// What each PID is for.
     routes: Box<[u8; PID_COUNT]>,
@@ -34,8 +45,8 @@ pub(super) struct Core {
     /// One per track, in the same order.
     streams: Vec<Stream>,
     tracks: Vec<Track>,
-    /// Capacity of all PES buffers, bytes.
-    pes_bytes_held: usize,
+    /// Capacity of all PES buffers and framers.
+    bytes_held: usize,
     stats: DemuxStats,
 }
 
@@ -48,7 +59,7 @@ impl Core {
             ids: TrackIds::default(),
             streams: Vec::new(),
             tracks: Vec::new(),
-            pes_bytes_held: 0,
+            bytes_held: 0,
             stats: DemuxStats::default(),
         };
         core.route(false);
@@ -69,7 +80,7 @@ impl Core {
     pub(super) fn memory_bytes(&self) -> usize {
         let streams: usize = self.streams.iter().map(|s| size_of::<Stream>() + s.memory_bytes()).sum();
         let tracks: usize = self.tracks.iter().map(|t| size_of::<Track>() + t.ts.descriptors.len()).sum();
-        PID_COUNT + self.pes_bytes_held + streams + tracks + self.program.memory_bytes()
+        PID_COUNT + self.bytes_held + streams + tracks + self.program.memory_bytes()
     }
 
     /// Takes one packet, sync byte and all. Order of what the sink sees: the PES packet that this one ends, the PCR, the payload.
@@ -152,7 +163,11 @@ impl Core {
             return false;
         }
         if header.unit_start() {
-            self.end_pes(index, false, sink);
+            let next = match pes::parse(payload) {
+                PesParse::Header(header) => payload.get(header.header_bytes..).unwrap_or_default(),
+                _ => &[],
+            };
+            self.end_pes(index, PesEnd::Followed(next), sink);
         }
         true
     }
@@ -166,51 +181,61 @@ impl Core {
         if unit_start {
             pes.start();
         }
-        match pes.append(payload, &mut self.pes_bytes_held, DEMUX_PES_BYTES_MAX) {
+        match pes.append(payload, &mut self.bytes_held, DEMUX_BYTES_MAX) {
             Append::More => {}
-            Append::Complete => self.end_pes(index, false, sink),
+            Append::Complete => self.end_pes(index, PesEnd::Whole, sink),
             Append::Bad => self.stats.pes_errors += 1,
             Append::Oversized => self.stats.oversized += 1,
         }
     }
 
-    /// Delivers the PES packet in progress, if there is one. `cut`: the input ended in it, unless it is whole.
-    fn end_pes(&mut self, index: usize, cut: bool, sink: &mut impl Sink) {
+    /// Delivers the PES packet in progress, if there is one.
+    fn end_pes(&mut self, index: usize, end: PesEnd<'_>, sink: &mut impl Sink) {
         let stream = &mut self.streams[index];
         let Carriage::Pes(pes) = &mut stream.carriage else { return };
         let Some((header, data, lost, short)) = pes.packet() else {
             // Begun, but not even a header: whatever it was, it is gone.
             self.stats.pes_errors += u64::from(pes.in_progress());
-            return pes.done(&mut self.pes_bytes_held);
+            return pes.done(&mut self.bytes_held);
         };
         self.stats.pes_errors += u64::from(short);
         if header.stream_id != STREAM_ID_PADDING {
-            let corrupt = lost || short || (cut && header.packet_bytes.is_none());
+            let corrupt = lost || short || (end == PesEnd::Cut && header.packet_bytes.is_none());
             let payload = PesPayload { data, pts: header.pts, dts: header.dts, aligned: header.aligned, corrupt };
             note_stream_id(&mut self.tracks, index, &header, sink);
             match &mut stream.framer {
                 Some(framer) => {
-                    let shown = &mut stream.params_version;
-                    let (tracks, declared) = (&mut self.tracks, stream.stream_type);
-                    framer.push(payload, &mut |frame| deliver(frame, index, tracks, declared, shown, sink));
+                    let (shown, tracks, declared) = (&mut stream.params_version, &mut self.tracks, stream.stream_type);
+                    let mut emit = |frame: Frame<'_>| deliver(frame, index, tracks, declared, shown, sink);
+                    match end {
+                        PesEnd::Followed(next) if !next.is_empty() => framer.push_followed(payload, next, &mut emit),
+                        _ => framer.push(payload, &mut emit),
+                    }
                 }
                 None => sink.sample(whole_payload(&self.tracks[index], payload)),
             }
         }
-        pes.done(&mut self.pes_bytes_held);
+        pes.done(&mut self.bytes_held);
+        if let Some(dropped) = stream.account_framer(&mut self.bytes_held, DEMUX_BYTES_MAX) {
+            self.stats.oversized += 1;
+            self.stats.add(dropped);
+        }
     }
 
     /// Delivers everything that a track has in progress: its end, or the end of the input.
     fn finish_stream(&mut self, index: usize, sink: &mut impl Sink) {
-        self.end_pes(index, true, sink);
+        self.end_pes(index, PesEnd::Cut, sink);
         let stream = &mut self.streams[index];
         if let Some(framer) = &mut stream.framer {
             let shown = &mut stream.params_version;
             let (tracks, declared) = (&mut self.tracks, stream.stream_type);
             framer.flush(&mut |frame| deliver(frame, index, tracks, declared, shown, sink));
         }
+        if let Some(dropped) = stream.account_framer(&mut self.bytes_held, DEMUX_BYTES_MAX) {
+            self.stats.add(dropped);
+        }
         match &mut stream.carriage {
-            Carriage::Pes(pes) => pes.drop_packet(&mut self.pes_bytes_held),
+            Carriage::Pes(pes) => pes.drop_packet(&mut self.bytes_held),
             Carriage::Sections(sections) => sections.reset(),
         }
     }
@@ -297,7 +322,10 @@ impl Core {
             self.streams.push(stream);
             self.tracks.push(track);
         }
-        old.iter().filter_map(|(s, _)| s.framer.as_ref()).for_each(|framer| self.stats.add(framer.stats()));
+        for (stream, framer) in old.iter().filter_map(|(s, _)| Some((s, s.framer.as_ref()?))) {
+            self.bytes_held -= stream.framer_bytes;
+            self.stats.add(framer.stats());
+        }
         if self.tracks != before {
             sink.tracks(&self.tracks);
         }

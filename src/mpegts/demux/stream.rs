@@ -1,9 +1,9 @@
 //! One PID of the programme: its continuity counter (ISO/IEC 13818-1 2.4.3.3) and the PES packet or section in progress.
 //!
 //! The PES buffer is reused from packet to packet. It grows by doubling up to the track's bound, takes what it grows by from a
-//! budget that all PIDs share, and is given back when a large PES is through.
+//! budget that all PIDs share with their framers, and is given back when a large PES is through.
 
-use crate::es::framer::Framer;
+use crate::es::framer::{Framer, FramerStats};
 use crate::es::{Codec, TrackKind};
 use crate::limits::{DATA_PES_BYTES_MAX, PES_BUFFER_KEPT_BYTES, PES_BYTES_MAX};
 use crate::mpegts::packet::PACKET_BYTES;
@@ -215,6 +215,8 @@ pub(super) struct Stream {
     pub(super) carriage: Carriage,
     /// `None` for data tracks: their PES payloads and sections are samples as they are.
     pub(super) framer: Option<Framer>,
+    /// [`Framer::memory_bytes`] as it was accounted for last.
+    pub(super) framer_bytes: usize,
     /// [`crate::es::framer::Frame::params_version`] that the track list shows.
     pub(super) params_version: u32,
 }
@@ -227,7 +229,16 @@ impl Stream {
             _ => Carriage::Pes(PesBuffer::new(kind)),
         };
         let framer = (kind != TrackKind::Data).then(|| Framer::new(codec));
-        Stream { pid, codec, stream_type: 0, continuity: Continuity::Fresh, carriage, framer, params_version: 0 }
+        Stream {
+            pid,
+            codec,
+            stream_type: 0,
+            continuity: Continuity::Fresh,
+            carriage,
+            framer,
+            framer_bytes: 0,
+            params_version: 0,
+        }
     }
 
     /// Judges the packet's continuity counter, and notes a loss in what is in progress.
@@ -253,7 +264,22 @@ impl Stream {
         }
     }
 
-    /// Bytes of memory held outside the PES budget and the framer.
+    /// Brings what the framer holds to account in `held`. Over `budget` the framer is dropped with its access unit in progress
+    /// and what it learned; answers the counters of a dropped one.
+    pub(super) fn account_framer(&mut self, held: &mut usize, budget: usize) -> Option<FramerStats> {
+        let framer = self.framer.as_mut()?;
+        *held = *held + framer.memory_bytes() - self.framer_bytes;
+        self.framer_bytes = framer.memory_bytes();
+        if *held <= budget || self.framer_bytes == 0 {
+            return None;
+        }
+        let dropped = std::mem::replace(framer, Framer::new(self.codec));
+        *held -= self.framer_bytes;
+        (self.framer_bytes, self.params_version) = (0, 0);
+        Some(dropped.stats())
+    }
+
+    /// Bytes of memory held outside the budget.
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.carriage {
             Carriage::Pes(_) => 0,
@@ -268,6 +294,7 @@ const PES_BUFFER_FIRST_BYTES: usize = 4 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::es::framer::PesPayload;
 
     fn steps(counters: &[u8], same: bool) -> Vec<Order> {
         let mut continuity = Continuity::Fresh;
@@ -346,6 +373,19 @@ mod tests {
         pes.append(&[0, 0, 1, 0xe0, 0, 0, 0x80, 0, 0], &mut held, 10_000);
         assert!((0..100).any(|_| pes.append(&[0; 184], &mut held, 10_000) == Append::Oversized));
         assert_eq!(held, 0);
+    }
+
+    #[test]
+    fn a_framer_over_the_budget_is_dropped() {
+        let mut stream = Stream::new(0x100, Codec::H264);
+        let first_slice = [&[0, 0, 1, 0x65, 0x88][..], &[0x55; 5_000]].concat();
+        let payload = PesPayload { data: &first_slice, pts: None, dts: None, aligned: false, corrupt: false };
+        let mut held = 0;
+        stream.framer.as_mut().expect("video has one").push(payload, &mut |_| {});
+        assert_eq!(stream.account_framer(&mut held, 1 << 20), None);
+        assert!(held >= 3, "it waits for the end of its picture, or at least of a start code: {held}");
+        assert!(stream.account_framer(&mut held, 1).is_some());
+        assert_eq!((held, stream.framer_bytes), (0, 0));
     }
 
     #[test]
