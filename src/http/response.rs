@@ -101,6 +101,8 @@ pub enum Persistence {
 pub enum Caching {
     /// `no-store`: decided per viewer, or live.
     NoStore,
+    /// `no-cache`: may be kept, and is to be asked for again each time.
+    NoCache,
     /// `max-age` in seconds: playlists.
     MaxAge(u32),
     /// `max-age` in seconds and `immutable`: media below an epoch.
@@ -185,6 +187,7 @@ impl<'o> ResponseHead<'o> {
     pub fn caching(&mut self, caching: Caching) -> &mut Self {
         let (seconds, tail) = match caching {
             Caching::NoStore => return self.field("Cache-Control", "no-store"),
+            Caching::NoCache => return self.field("Cache-Control", "no-cache"),
             Caching::MaxAge(seconds) => (seconds, &b"\r\n"[..]),
             Caching::Immutable(seconds) => (seconds, &b", immutable\r\n"[..]),
         };

@@ -76,6 +76,13 @@ struct Asked<'h> {
     head_only: bool,
 }
 
+impl Asked<'_> {
+    /// Whether the client says that it has the representation with this entity tag.
+    fn has(&self, etag: &str) -> bool {
+        self.head.field(Field::IfNoneMatch).is_some_and(|m| etag_matches(m, etag.as_bytes()))
+    }
+}
+
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const TS_TYPE: &str = "video/mp2t";
 /// Seconds a segment may be cached: it never changes.
@@ -143,19 +150,22 @@ fn media_channel(route: &Route) -> Option<&str> {
 
 async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Result<Next> {
     let host = asked.head.field(Field::Host).unwrap_or_default();
-    match pages::render(on.shard, &route, on.is_admin, host) {
-        Some(page) => {
-            let mut out = Vec::with_capacity(page.body.len() + 512);
-            let mut head = ResponseHead::new(&mut out, page.status, &on.shard.date(), asked.persistence);
-            head.content_type(page.content_type).content_length(page.body.len() as u64).caching(Caching::NoStore);
-            if matches!(route, Route::ChannelList) {
-                head.cors();
-            }
-            head.end();
-            on.send_with_body(asked, page.status, out, page.body.as_bytes()).await
-        }
-        None => on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await,
+    let Some(page) = pages::render(on.shard, &route, on.is_admin, host) else {
+        return on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await;
+    };
+    let mut out = Vec::with_capacity(page.body.len() + 512);
+    let etag = format!("\"{:016x}\"", fnv1a(page.body.as_bytes(), 0));
+    if page.status == Status::Ok && asked.has(&etag) {
+        write_not_modified(&mut out, &on.shard.date(), asked.persistence, &etag, Caching::NoCache);
+        return on.send(Status::NotModified, &out).await;
     }
+    let mut head = ResponseHead::new(&mut out, page.status, &on.shard.date(), asked.persistence);
+    head.content_type(page.content_type).content_length(page.body.len() as u64).etag(&etag).caching(Caching::NoCache);
+    if matches!(route, Route::ChannelList) {
+        head.cors();
+    }
+    head.end();
+    on.send_with_body(asked, page.status, out, page.body.as_bytes()).await
 }
 
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
@@ -293,9 +303,7 @@ impl Answering<'_> {
             Playlist::Multivariant { .. } => &snapshot.multivariant,
             Playlist::Media => &snapshot.media_playlist,
         };
-        let matches =
-            asked.head.field(Field::IfNoneMatch).is_some_and(|m| etag_matches(m, snapshot.playlist_etag.as_bytes()));
-        if matches && matches!(which, Playlist::Media) {
+        if matches!(which, Playlist::Media) && asked.has(&snapshot.playlist_etag) {
             write_not_modified(&mut out, &date, asked.persistence, &snapshot.playlist_etag, Caching::MaxAge(1));
             return self.send(Status::NotModified, &out).await;
         }
@@ -326,7 +334,7 @@ impl Answering<'_> {
         let etag = format!("\"{epoch}-{number}\"");
         let date = self.shard.date();
         let mut out = Vec::with_capacity(512);
-        if asked.head.field(Field::IfNoneMatch).is_some_and(|m| etag_matches(m, etag.as_bytes())) {
+        if asked.has(&etag) {
             write_not_modified(&mut out, &date, asked.persistence, &etag, Caching::Immutable(SEGMENT_MAX_AGE_S));
             return self.send(Status::NotModified, &out).await;
         }
