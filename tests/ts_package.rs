@@ -196,6 +196,24 @@ fn a_skip_with_the_private_head_passes_the_checker() {
 }
 
 #[test]
+fn a_packager_that_was_lapped_begins_anew_with_a_signalled_discontinuity() {
+    let mut source = Source::new(45_000, true);
+    (0..20 * 25).for_each(|_| source.step());
+    let mut packager = packager(&source);
+    let before = packager.shared().store().published();
+    let from = packager.shared().joins()[0].pos;
+    (0..100 * 25).for_each(|_| source.step());
+    while packager.pull(&source.feed, source.now) == Pulled::More {}
+    assert!(packager.stats().lost > 1_000);
+    let stream = bytes(&packager, packager.shared().joins()[0].pos.max(from)..packager.shared().store().published());
+    support::assert_clean(&stream, "after the loss");
+    let snapshot = packager.shared().snapshot();
+    assert!(snapshot.segments[0].range.start >= before, "what was lost is no segment");
+    let media = std::str::from_utf8(&snapshot.media_playlist).unwrap();
+    assert!(snapshot.segments[0].cut.discontinuity && media.contains("#EXT-X-DISCONTINUITY\n"), "{media}");
+}
+
+#[test]
 fn the_playlist_lists_the_window() {
     let mut source = Source::new(45_000, true);
     (0..20 * 25).for_each(|_| source.step());

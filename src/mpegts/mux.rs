@@ -341,3 +341,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,7 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[A
     let header = media::Header {
         target_duration_s,
         media_sequence: first.number(),
-        discontinuity_sequence: first.cut.discontinuity_sequence - u64::from(is_marked(epoch, first)),
+        discontinuity_sequence: first.cut.discontinuity_sequence.saturating_sub(u64::from(is_marked(epoch, first))),
         independent_segments: window.listed().all(|s| s.cut.independent),
     };
     let entries = window.listed().map(|segment| media::Entry {

@@ -73,9 +73,10 @@ impl PcrClock {
     /// `timed`: the one second holds for it (audio and video; a subtitle may come as early as it likes).
     /// `enters`: a viewer may begin here, so that a PCR is wanted even if it can grow by a tick only; others leave that tick.
     pub fn target(&self, meta: &SampleMeta, ceiling: MediaTime, timed: bool, enters: bool) -> MediaTime {
-        let due = self.due.filter(|due| self.last.is_none_or(|last| *due > last));
-        let high = meta.dts.min(ceiling).min(due.unwrap_or(ceiling));
         let low = if timed { meta.dts + -LEAD_TICKS } else { MediaTime(i64::MIN) };
+        // Over a gap, what was written before it is of no account.
+        let due = self.due.filter(|due| *due > low && self.last.is_none_or(|last| *due > last));
+        let high = meta.dts.min(ceiling).min(due.unwrap_or(ceiling));
         let wanted = meta.pcr.unwrap_or(high + -OWN_MARGIN_TICKS);
         let target = wanted.max(low).min(high + -1);
         match self.last {

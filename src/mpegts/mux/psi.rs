@@ -88,3 +88,52 @@ fn append_crc(out: &mut Vec<u8>, start: usize) {
     let crc = crc32(&out[start..]);
     out.extend_from_slice(&crc.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::es::{AudioRole, TrackId, TsStream};
+    use bytes::Bytes;
+
+    fn track(codec: Codec, stream_type: u8, descriptors: &'static [u8]) -> Track {
+        let ts = TsStream { pid: 0, stream_type, descriptors: Bytes::from_static(descriptors), stream_id: 0 };
+        Track { id: TrackId(0), codec, language: None, role: AudioRole::Main, ts, params: None }
+    }
+
+    #[test]
+    fn a_pmt_lists_its_streams_with_their_descriptors() {
+        let audio = track(Codec::Aac, 0x0f, &[0x0a, 4, b'd', b'e', b'u', 0]);
+        let cue = track(Codec::Scte35, 0x86, &[]);
+        let entries = [Entry { pid: 0x101, track: &audio }, Entry { pid: 0x1f0, track: &cue }];
+        let mut section = Vec::new();
+        pmt_section(1, 3, 0x101, &entries, &mut section);
+        assert_eq!(crc32(&section), 0);
+        // table_id, section_length 35, programme 1, version 3, section 0 of 0, PCR PID, CUEI in the programme loop
+        assert_eq!(section[..12], [0x02, 0xb0, 35, 0, 1, 0xc7, 0, 0, 0xe1, 0x01, 0xf0, 6]);
+        assert_eq!(section[12..18], CUEI_DESCRIPTOR);
+        assert_eq!(section[18..29], [0x0f, 0xe1, 0x01, 0xf0, 6, 0x0a, 4, b'd', b'e', b'u', 0]);
+        assert_eq!(section[29..34], [0x86, 0xe1, 0xf0, 0xf0, 0]);
+    }
+
+    #[test]
+    fn a_pmt_drops_descriptors_before_it_grows_over_its_bound() {
+        let long = track(Codec::PrivatePes, 0x06, &[0xff; 500]);
+        let entries: Vec<_> = (0..32).map(|i| Entry { pid: 0x100 + i, track: &long }).collect();
+        let mut section = Vec::new();
+        pmt_section(1, 0, 0x100, &entries, &mut section);
+        assert_eq!(section.len(), 3 + PMT_FIXED_BYTES - 4 + 32 * ENTRY_BYTES + 500 + 4);
+        assert!(section.len() <= 3 + SECTION_LENGTH_MAX);
+    }
+
+    #[test]
+    fn a_long_section_spans_packets_and_its_end_is_filled() {
+        let section: Vec<u8> = (0..300).map(|i| i as u8).collect();
+        let (mut out, mut continuity) = (Vec::new(), 15);
+        write_section(0x1000, &mut continuity, &section, &mut out);
+        assert_eq!((out.len(), continuity), (2 * 188, 1));
+        assert_eq!(out[..6], [0x47, 0x50, 0x00, 0x1f, 0, 0]); // start bit, counter 15, pointer_field, first byte
+        assert_eq!(out[188..193], [0x47, 0x10, 0x00, 0x10, 183]);
+        assert_eq!(out[192..192 + 117], section[183..]);
+        assert!(out[192 + 117..].iter().all(|&byte| byte == 0xff));
+    }
+}
