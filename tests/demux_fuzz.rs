@@ -8,6 +8,7 @@ use millrace::es::{Track, TrackId};
 use millrace::limits::TRACKS_MAX;
 use millrace::mpegts::demux::{DemuxConfig, Demuxer, Flow, MEMORY_BYTES_MAX, RawSample, Sink};
 use millrace::mpegts::psi::crc32;
+use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -79,14 +80,19 @@ fn mutations_of_real_streams() {
         return;
     }
     let streams: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    let (runs, fruitful) = (Cell::new(0u64), Cell::new(0u64));
     run_seeds("mutations", if full() { 10_000 } else { 400 }, |random| {
         let stream = &streams[random.below(streams.len())];
         let mut bytes = piece(stream, random);
         for _ in 0..1 + random.below(6) {
             mutate(&mut bytes, random);
         }
-        demux(&bytes, random);
+        let samples = demux(&bytes, random);
+        runs.set(runs.get() + 1);
+        fruitful.set(fruitful.get() + u64::from(samples > 0));
     });
+    println!("{} of {} mutations still gave samples", fruitful.get(), runs.get());
+    assert!(runs.get() < 100 || fruitful.get() * 2 > runs.get(), "mutations must leave something to demultiplex");
 }
 
 #[test]
