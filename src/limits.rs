@@ -108,8 +108,8 @@ pub const PCR_INTERVAL_TICKS_MAX: i64 = 9_000;
 pub const PCR_LEAD_TICKS_MAX: i64 = 90_000;
 /// Longest interval between two PATs or PMTs, 90 kHz ticks (ETSI TR 101 290 5.2.1: 500 ms).
 pub const PSI_INTERVAL_TICKS_MAX: i64 = 45_000;
-/// A new continuous viewer begins at the newest key sample that lies at least this far behind the newest one of all, 90 kHz ticks,
-/// so that its player has something in its buffer: 0 is the newest.
+/// A new continuous viewer begins at the newest key sample that is at least this old, 90 kHz ticks, so that its player has something in
+/// its buffer before it plays at the source's pace.
 pub const LIVE_JOIN_BACK_TICKS: i64 = 90_000;
 /// Viewers pushed in one go before the executor gets to run others.
 pub const PUMP_BATCH: usize = 256;

@@ -17,6 +17,7 @@ pub struct Retry {
     url_index: usize,
     /// The wait after the next failure, milliseconds.
     wait_ms: u64,
+    wait_ms_max: u64,
     /// Earliest time of the next attempt, monotonic microseconds.
     attempt_at_us: u64,
     /// Monotonic time of the attempt's first data.
@@ -24,10 +25,13 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// A schedule over `url_count` URLs (at least one) whose first attempt may begin at once.
-    pub fn new(url_count: usize) -> Self {
+    /// A schedule over `url_count` URLs (at least one) whose first attempt may begin at once. `wait_ms_max`: the longest wait between two
+    /// attempts, milliseconds, at most [`ORIGIN_RETRY_MS_MAX`].
+    pub fn new(url_count: usize, wait_ms_max: u64) -> Self {
         let url_count = url_count.max(1);
-        Retry { url_count, url_index: 0, wait_ms: ORIGIN_RETRY_MS_MIN, attempt_at_us: 0, good_since_us: None }
+        let wait_ms_max = wait_ms_max.clamp(ORIGIN_RETRY_MS_MIN, ORIGIN_RETRY_MS_MAX);
+        let wait_ms = ORIGIN_RETRY_MS_MIN;
+        Retry { url_count, url_index: 0, wait_ms, wait_ms_max, attempt_at_us: 0, good_since_us: None }
     }
 
     /// Index of the URL for the next, or current, attempt: below `url_count`.
@@ -55,7 +59,7 @@ impl Retry {
             self.url_index = (self.url_index + 1) % self.url_count;
         }
         self.attempt_at_us = now.mono_us.saturating_add(self.wait_ms * 1_000);
-        self.wait_ms = (self.wait_ms * 2).min(ORIGIN_RETRY_MS_MAX);
+        self.wait_ms = (self.wait_ms * 2).min(self.wait_ms_max);
     }
 }
 
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_bound() {
-        let mut retry = Retry::new(1);
+        let mut retry = Retry::new(1, ORIGIN_RETRY_MS_MAX);
         assert_eq!(retry.attempt_at_us(), 0);
         let waits: Vec<_> = (0..7).map(|_| lose(&mut retry, 5_000)).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn urls_take_turns() {
-        let mut retry = Retry::new(3);
+        let mut retry = Retry::new(3, ORIGIN_RETRY_MS_MAX);
         let mut order = Vec::new();
         for _ in 0..4 {
             order.push(retry.url_index());
@@ -94,7 +98,7 @@ mod tests {
 
     #[test]
     fn good_data_resets_the_wait_and_keeps_the_url() {
-        let mut retry = Retry::new(2);
+        let mut retry = Retry::new(2, ORIGIN_RETRY_MS_MAX);
         lose(&mut retry, 0);
         lose(&mut retry, 1_000);
         assert_eq!(retry.url_index(), 0);

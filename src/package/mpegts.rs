@@ -95,11 +95,10 @@ impl TsShared {
     pub fn newest_join(&self) -> Option<JoinPoint> {
         self.joins().last().cloned()
     }
-    /// The newest join point that lies at least `ticks` of 90 kHz before the newest one, else the oldest.
-    pub fn join_back(&self, ticks: i64) -> Option<JoinPoint> {
+    /// The newest join point at or before `time`, else the oldest.
+    pub fn join_before(&self, time: MediaTime) -> Option<JoinPoint> {
         let joins = self.joins();
-        let from = joins.last()?.dts + -ticks;
-        joins.iter().rev().find(|join| join.dts <= from).or(joins.first()).cloned()
+        joins.iter().rev().find(|join| join.dts <= time).or(joins.first()).cloned()
     }
 }
 

@@ -1,15 +1,16 @@
 //! From a configuration to running shards: preflight, listeners, executors, pacemaker, signals, the end.
 
+use super::listen::{Listener, bind_group};
 use super::mesh::Mesh;
 use super::relay::Relay;
 use super::{Shard, conn, pacemaker, tick};
-use crate::config::Config;
+use crate::config::{Config, Steering};
 use crate::http::response::HttpDate;
 use crate::limits::{SEGMENT_VIEWERS_MAX, SHARDS_MAX};
 use crate::session::viewers::SegmentViewers;
 use crate::store::Arena;
 use glommio::{LocalExecutorBuilder, Placement};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::Socket;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +30,6 @@ const RING_MEMORY_BYTES: usize = 64 << 10;
 /// Locked memory one executor needs at least, bytes.
 const MEMLOCK_BYTES_PER_SHARD: u64 = 512 << 10;
 const PREEMPT_TIMER: Duration = Duration::from_millis(2);
-const LISTEN_BACKLOG: i32 = 4096;
 
 /// Why the relay did not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +57,6 @@ pub struct Running {
     _listeners: Vec<Listener>,
 }
 
-/// One listening socket of one shard.
-struct Listener {
-    socket: Socket,
-    is_admin: bool,
-}
-
 /// Checks the system, binds, starts all shards, and returns when each of them said from inside that it listens.
 pub fn start(config: Config) -> Result<Running, BootError> {
     let cores = placements(&config);
@@ -70,9 +64,10 @@ pub fn start(config: Config) -> Result<Running, BootError> {
     let mut listeners = Vec::new();
     let mut listen = Vec::new();
     for addr in &config.server.listen {
-        listen.push(bind_all(*addr, false, cores.len(), &mut listeners)?);
+        listen.push(bind_group(*addr, false, &cores, config.server.steering, &mut listeners)?);
     }
-    let admin_listen = bind_all(config.server.admin_listen, true, cores.len(), &mut listeners)?;
+    let admin = config.server.admin_listen;
+    let admin_listen = bind_group(admin, true, &cores, Steering::Hash, &mut listeners)?;
     let relay = Arc::new(Relay::new(config, cores.len()));
     let shards = spawn_shards(&relay, &cores, &listeners)?;
     let pacemaker = spawn_pacemaker(relay.clone())?;
@@ -122,32 +117,6 @@ fn placements(config: &Config) -> Vec<usize> {
     }
     let count = if config.server.shards == 0 { cores.len() } else { config.server.shards };
     (0..count.min(SHARDS_MAX)).map(|shard| cores[shard % cores.len()]).collect()
-}
-
-fn bind_all(
-    addr: SocketAddr,
-    is_admin: bool,
-    shards: usize,
-    listeners: &mut Vec<Listener>,
-) -> Result<SocketAddr, BootError> {
-    let mut addr = addr;
-    for _ in 0..shards {
-        let socket = bind(addr).map_err(|error| BootError::Listen { addr, error })?;
-        let local = socket.local_addr().map_err(|error| BootError::Listen { addr, error })?;
-        // A port of 0 is chosen once and shared by all shards.
-        addr = local.as_socket().unwrap_or(addr);
-        listeners.push(Listener { socket, is_admin });
-    }
-    Ok(addr)
-}
-
-fn bind(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&SockAddr::from(addr))?;
-    socket.listen(LISTEN_BACKLOG)?;
-    Ok(socket)
 }
 
 fn spawn_shards(

@@ -13,6 +13,7 @@
 pub mod boot;
 mod conn;
 mod deadlines;
+mod listen;
 mod live;
 mod mesh;
 mod mirror;

@@ -29,7 +29,7 @@ pub(crate) fn spawn(shard: &Rc<Shard>, owned: &Rc<Owned>) {
 
 async fn run(shard: &Rc<Shard>, owned: &Rc<Owned>) {
     let channel = &shard.relay.channels[owned.channel as usize].config;
-    let mut retry = Retry::new(channel.origins.len());
+    let mut retry = Retry::new(channel.origins.len(), shard.relay.config.origin.retry_ms_max);
     while !owned.stop.get() {
         let origin = &channel.origins[retry.url_index()];
         owned.on_origin(shard, OriginEvent::Connecting, shard.now());

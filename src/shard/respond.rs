@@ -21,6 +21,7 @@ use crate::package::snapshot::TsSnapshot;
 use crate::route::{Route, RouteError, route};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::store::Held;
+use crate::time::{MediaTime, Now};
 use glommio::net::TcpStream;
 use std::io;
 use std::net::IpAddr;
@@ -171,36 +172,35 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
     match route {
         Route::Entry { format, why, .. } if asked.head_only => on.entry_head(asked, format, why).await,
-        Route::Entry { format: Format::HlsTs, why, .. } => match on.wait(channel, playable).await {
-            Ok((snapshot, target_s)) => {
-                on.saw(asked, channel, target_s);
-                on.playlist(asked, &snapshot, Playlist::Multivariant { why }).await
-            }
-            Err(refusal) => on.refuse(asked, refusal).await,
-        },
+        Route::Entry { format: Format::HlsTs, why, .. } => on.hls(asked, channel, Playlist::Multivariant { why }).await,
         Route::Entry { format: Format::MpegTs, why, .. } => on.live(asked, channel, why).await,
-        Route::MediaPlaylist { .. } => match on.wait(channel, playable).await {
-            Ok((snapshot, target_s)) => {
-                on.saw(asked, channel, target_s);
-                on.playlist(asked, &snapshot, Playlist::Media).await
-            }
-            Err(refusal) => on.refuse(asked, refusal).await,
-        },
+        Route::MediaPlaylist { .. } => on.hls(asked, channel, Playlist::Media).await,
         Route::Segment { epoch, number, .. } => on.segment(asked, channel, epoch, number).await,
         _ => on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await,
     }
 }
 
-/// A first playlist is worth sending once it lists a segment.
-fn playable(view: &ChannelView) -> Option<(Arc<TsSnapshot>, u64)> {
+/// A playlist is worth sending once it lists `segments_min` segments, at least one.
+fn playable(view: &ChannelView, segments_min: usize) -> Option<(Arc<TsSnapshot>, u64)> {
     let snapshot = view.ts.as_ref()?.snapshot();
-    (!snapshot.segments.is_empty()).then_some((snapshot, view.target_duration_s))
+    (snapshot.segments.len() >= segments_min.max(1)).then_some((snapshot, view.target_duration_s))
+}
+
+/// How many segments the asking player wants to see at first. Browsers' own HLS players say that they fetch for a media element, and
+/// Chromium's refuses a live playlist of fewer than three (DEMUXER_ERROR_COULD_NOT_PARSE).
+fn segments_wanted(head: &Head<'_>) -> usize {
+    let mut fields = head.fields();
+    let for_media_element = fields
+        .any(|(name, value)| name.eq_ignore_ascii_case(b"sec-fetch-dest") && matches!(value, b"video" | b"audio"));
+    if for_media_element { 3 } else { 1 }
 }
 
 /// A continuous viewer may begin once there is a key sample.
-fn joinable(view: &ChannelView) -> Option<(Arc<TsShared>, u64)> {
+fn joinable(view: &ChannelView, now: Now) -> Option<(Arc<TsShared>, u64)> {
     let ts = view.ts.as_ref()?;
-    Some((ts.clone(), ts.join_back(LIVE_JOIN_BACK_TICKS)?.pos))
+    // Output time is the wall clock of a sample's arrival.
+    let wanted = MediaTime::from_unix_us(now.unix_us) + -LIVE_JOIN_BACK_TICKS;
+    Some((ts.clone(), ts.join_before(wanted)?.pos))
 }
 
 enum Playlist {
@@ -259,7 +259,7 @@ impl Answering<'_> {
     }
 
     /// Opens the channel's session if there is none, and waits until `probe` finds what it wants.
-    async fn wait<T>(&mut self, channel: u32, probe: impl Fn(&ChannelView) -> Option<T>) -> Result<T, Refusal> {
+    async fn wait<T>(&mut self, channel: u32, probe: impl Fn(&ChannelView, Now) -> Option<T>) -> Result<T, Refusal> {
         let shard = self.shard;
         let mirror = shard.mirror(channel);
         let deadline_us = shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
@@ -268,7 +268,7 @@ impl Answering<'_> {
             let now = shard.now();
             shard.touch(channel, now);
             let view = mirror.view();
-            if let Some(found) = probe(&view) {
+            if let Some(found) = probe(&view, now) {
                 self.watch.enter(Phase::Sending, now.mono_us + SEND_STALL_MS * 1_000);
                 return Ok(found);
             }
@@ -294,6 +294,24 @@ impl Answering<'_> {
         decided(&mut head, format, why);
         head.end();
         self.send(Status::Ok, &out).await
+    }
+
+    /// Answers with a playlist, once there is one.
+    async fn hls(&mut self, asked: Asked<'_>, channel: u32, which: Playlist) -> io::Result<Next> {
+        let segments_min = match which {
+            Playlist::Multivariant { .. } => 1,
+            Playlist::Media => segments_wanted(asked.head),
+        };
+        let wanted = self.wait(channel, |view, _| playable(view, segments_min)).await;
+        // A player that wants more than there is after the longest hold gets what there is.
+        let found = wanted.or_else(|refusal| playable(&self.shard.mirror(channel).view(), 1).ok_or(refusal));
+        match found {
+            Ok((snapshot, target_duration_s)) => {
+                self.saw(asked, channel, target_duration_s);
+                self.playlist(asked, &snapshot, which).await
+            }
+            Err(refusal) => self.refuse(asked, refusal).await,
+        }
     }
 
     async fn playlist(&mut self, asked: Asked<'_>, snapshot: &TsSnapshot, which: Playlist) -> io::Result<Next> {
