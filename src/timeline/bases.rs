@@ -19,6 +19,7 @@
 
 use super::mapping::{Anchor, Mapping};
 use super::track::TrackState;
+use crate::es::TrackKind;
 use crate::time::{MediaTime, Ts33, ticks_from_us};
 
 /// A step ahead that is longer than the time that passed by more than this is a jump, 90 kHz ticks (2 s).
@@ -41,6 +42,8 @@ pub(super) enum Verdict {
     Cross(u32),
     /// In none: time jumped.
     Jump,
+    /// In none: time may be about to jump, and this track is the first to show it.
+    Announce,
     /// The time stamp is damaged: count on from the last.
     Count,
     /// In none, and its track does not decide.
@@ -72,14 +75,23 @@ impl Bases {
         self.alive().find(|mapping| mapping.generation == generation)
     }
 
-    /// A PCR jumped: its new stretch, or the one that the reference has begun already.
+    /// A PCR jumped: its new stretch, or the one that a track has begun already.
     pub fn expect(&mut self, pcr: Ts33, output: MediaTime, generation: u32, now_us: u64) -> u32 {
         if self.current.distance(pcr, 0) < RANGE && self.old.is_some() {
             return self.current.generation;
         }
+        if let Some(next) = self.next.filter(|next| next.distance(pcr, 0) < RANGE) {
+            return next.generation;
+        }
         self.next = Some(Mapping::new(generation, Anchor::Estimated, pcr, output, pcr));
         self.changed_us = now_us;
         generation
+    }
+
+    /// A track jumped before the PCR and the reference did.
+    pub fn announce(&mut self, mapping: Mapping, now_us: u64) {
+        self.next = Some(mapping);
+        self.changed_us = now_us;
     }
 
     /// The reference's time jumped without a PCR that says so.
@@ -138,10 +150,11 @@ impl Bases {
         if let Some(other) = others.find(|m| m.distance(dts, track.lead) < JUMP_AHEAD && after_last(m)) {
             return Verdict::Cross(other.generation);
         }
-        match is_reference {
-            true => Verdict::Jump,
-            false if home.distance(dts, 0) < RANGE => Verdict::Stay,
-            false => Verdict::Refuse,
+        match track.kind {
+            _ if is_reference => Verdict::Jump,
+            TrackKind::Audio | TrackKind::Video if self.next.is_none() => Verdict::Announce,
+            _ if home.distance(dts, 0) < RANGE => Verdict::Stay,
+            _ => Verdict::Refuse,
         }
     }
 

@@ -46,6 +46,7 @@ struct Run {
 /// The segment that is being filled.
 #[derive(Clone, Copy, Debug)]
 struct Open {
+    start: MediaTime,
     /// Media of the runs before this one, ticks.
     banked: i64,
     /// `None` after time broke, until the next sample of the reference.
@@ -140,7 +141,7 @@ impl Cutter {
         }
         let due = sample.key != Key::None && self.due(sample, length);
         let forced = is_max && length > 0 && length + self.reach.max(sample.duration) > self.max;
-        if !(due || forced) {
+        if !(due || forced) || sample.pts <= open.start {
             return None;
         }
         // A hole in the source's time that no EXTINF can cover is a break as well.
@@ -162,7 +163,7 @@ impl Cutter {
         self.next_segment += 1;
         self.discontinuity_sequence += u64::from(discontinuity);
         self.broke = false;
-        self.open = Some(Open { banked: 0, run: None, pts_max: sample.pts });
+        self.open = Some(Open { start: sample.pts, banked: 0, run: None, pts_max: sample.pts });
         Cut {
             segment,
             discontinuity_sequence: self.discontinuity_sequence,

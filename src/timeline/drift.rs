@@ -7,19 +7,22 @@
 //!  lateness   .     :  .        .   :      .  jitter, bursts: only upwards
 //!             :  .  :  : .   .  :  .:  .   :
 //!             ·──·──·──·─·───·──·───·──·───·  floor: rises with a slow source clock, falls with a fast one
-//!  level ─────────────────────────────────── where the floor was after the start
+//!  level ─────────────────────────────────── where it is to be: at the wall clock or ahead of it
 //! ```
 //!
 //! - Floor within 500 ms of the level: slew towards it, at most [`SLEW_PPM_MAX`], with a time constant of 400 s. A steady drift
 //!   of 50 ppm is so held at 20 ms, 500 ppm at 200 ms.
-//! - Floor more than 500 ms above it, and settled there for two windows (20 s): the source stalled and went on where it was.
+//! - Floor more than 500 ms above the wall clock, and settled there for two windows (20 s): the source stalled and went on where it was.
 //!   The caller moves the mapping up at its next cut and signals it.
 //! - Floor more than 500 ms below: the source ran ahead (a burst on connect, a hole in its time). Output can not go back, so this
-//!   becomes the level, down to [`LEAD_MAX`]; what lies beyond is slewed away.
+//!   becomes the level, down to [`LEAD_MAX`]; what lies beyond is slewed away. Such a lead over the wall clock is not defended: when it
+//!   shrinks (the pacer holds later bursts), the level rises with the floor, up to the wall clock.
 #![forbid(unsafe_code)]
 
 /// Fastest slew, millionths: 0.5 ms a second. Players resample that without a sound.
 pub(super) const SLEW_PPM_MAX: i64 = 500;
+/// Most ticks of slew between two samples (22 us); the rest waits.
+const SLEW_STEP_MAX: i64 = 2;
 /// Lateness that is never slewed but re-anchored or taken for the new level, 90 kHz ticks (500 ms).
 const STEP_MIN: i64 = 45_000;
 /// Most that output may stay ahead of the wall clock for good, 90 kHz ticks (12 s: a connect burst and some).
@@ -85,16 +88,16 @@ impl Drift {
 
     /// Ticks to move the mapping by for `advance` ticks of media.
     pub fn slew(&mut self, advance: i64) -> i64 {
-        self.owed += advance.clamp(0, 900_000) * self.ppm;
-        let ticks = self.owed / 1_000_000;
+        self.owed += advance.clamp(0, 90_000) * self.ppm;
+        let ticks = (self.owed / 1_000_000).clamp(-SLEW_STEP_MAX, SLEW_STEP_MAX);
         self.owed -= ticks * 1_000_000;
         ticks
     }
 
-    /// Ticks by which the output settled behind its level, when that is too much to slew.
+    /// Ticks by which the output settled behind the wall clock, when that is too much to slew.
     pub fn behind(&self) -> Option<i64> {
         let [older, newer] = self.newest_two()?;
-        let off = older.min.min(newer.min) - self.level;
+        let off = older.min.min(newer.min);
         (off > STEP_MIN && (older.min - newer.min).abs() < STEP_MIN).then_some(off)
     }
 
@@ -110,6 +113,7 @@ impl Drift {
         self.window = None;
         self.window_start_us = None;
         self.ppm = 0;
+        self.owed = 0;
     }
 
     fn close_window(&mut self) {
@@ -122,15 +126,16 @@ impl Drift {
         self.past_count += 1;
         self.windows_seen = self.windows_seen.saturating_add(1);
         if self.windows_seen <= SETTLE_WINDOWS {
-            self.level = self.floor().max(-LEAD_MAX);
+            self.level = self.floor().clamp(-LEAD_MAX, 0);
             return;
         }
         self.steer();
     }
 
     fn steer(&mut self) {
-        let off = self.floor() - self.level;
-        if off < -STEP_MIN {
+        if self.floor() > self.level {
+            self.level = self.floor().min(0);
+        } else if self.floor() < self.level - STEP_MIN {
             self.level = self.floor().max(-LEAD_MAX);
         }
         let off = self.floor() - self.level;

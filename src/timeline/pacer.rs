@@ -45,6 +45,8 @@ const LATE_MIN_US: i64 = 1_000_000;
 const HABIT_US: u64 = 60_000_000;
 /// The line moves down to the least late PCR of each window of this length, microseconds.
 const WINDOW_US: u64 = 10_000_000;
+/// A longer wait for a PCR is a pause of the origin, microseconds.
+const PAUSE_US: u64 = 1_000_000;
 /// The line may rise by 1 us for this many that pass: 200 ppm, for source clocks that run fast.
 const RISE_DIVISOR: u64 = 5_000;
 /// Most that is saved up for such a rise, microseconds.
@@ -90,6 +92,9 @@ pub struct Pacer {
     burst: Option<(i64, u64)>,
     window_start_us: u64,
     window_least_late_us: i64,
+    /// When the newest PCR came, and the newest that came after a pause.
+    newest_us: u64,
+    resumed_us: u64,
     rise_at_us: u64,
 }
 
@@ -104,6 +109,8 @@ impl Pacer {
             burst: None,
             window_start_us: 0,
             window_least_late_us: i64::MAX,
+            newest_us: 0,
+            resumed_us: 0,
             rise_at_us: 0,
         }
     }
@@ -121,6 +128,10 @@ impl Pacer {
         }
         let base = Ts33::new(pcr_27m / 300);
         let time = Ninths::from_us(now.mono_us);
+        if now.mono_us.saturating_sub(self.newest_us) > PAUSE_US {
+            self.resumed_us = now.mono_us;
+        }
+        self.newest_us = now.mono_us;
         let Some(mut due) = self.due(base, discontinuity, time, now.mono_us) else {
             self.rise_at_us = now.mono_us;
             self.restart_window(now.mono_us);
@@ -167,6 +178,8 @@ impl Pacer {
 
     /// A PCR on or below the line: it goes at once, and may show that the line lies too high.
     fn sink(&mut self, due: Ninths, late_us: i64, now_us: u64) -> Ninths {
+        // What comes after a pause is still catching up: a window ends before it, or when that is over.
+        let before_us = if self.resumed_us == now_us { self.window_drop(now_us) } else { 0 };
         self.window_least_late_us = self.window_least_late_us.min(late_us);
         // A line that something lies on is not too low.
         self.rise_at_us = now_us + RISE_PAUSE_US;
@@ -181,7 +194,8 @@ impl Pacer {
                 0
             }
         };
-        let drop_us = drop_us.max(self.window_drop(now_us));
+        let steady = now_us.saturating_sub(self.resumed_us) > PAUSE_US;
+        let drop_us = drop_us.max(if steady { self.window_drop(now_us) } else { before_us });
         if drop_us > 0 {
             self.credit_us = 0;
             self.late = Late::No;
@@ -293,6 +307,15 @@ mod tests {
         let ready = |n: u64| if (500..600).contains(&n) { 600 * 40_000 } else { n * 40_000 };
         let times = read(PacerConfig::default(), 2_000, ready);
         assert!(times.iter().enumerate().all(|(n, time)| *time == ready(n as u64)));
+    }
+
+    #[test]
+    fn a_stall_right_behind_a_window_is_caught_up_at_once() {
+        for start in 240..260 {
+            let ready = |n: u64| if (start..start + 500).contains(&n) { (start + 500) * 40_000 } else { n * 40_000 };
+            let times = read(PacerConfig::default(), 2_000, ready);
+            assert!(times.iter().enumerate().all(|(n, time)| *time == ready(n as u64)), "stall at {start}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ enum Phase {
     Waiting {
         /// Monotonic time of the first sample that had to wait.
         since_us: Option<u64>,
+        /// The reference sends, only no key: audio must not begin in its stead.
+        reference_sends: bool,
         /// The stretch before the source broke, as long as its first sample did not show whether it goes on.
         before: Option<Mapping>,
     },
@@ -72,7 +74,7 @@ impl Timeline {
             epoch,
             began: now,
             wall: now,
-            phase: Phase::Waiting { since_us: None, before: None },
+            phase: Phase::Waiting { since_us: None, reference_sends: false, before: None },
             pcr: Pcr::default(),
             tracks: Vec::with_capacity(TRACKS_MAX),
             description: Description::default(),
@@ -131,7 +133,7 @@ impl Timeline {
             Phase::Running(bases) if carried >= RESUME_AFTER => Some(bases.current),
             _ => None,
         };
-        self.phase = Phase::Waiting { since_us: None, before };
+        self.phase = Phase::Waiting { since_us: None, reference_sends: false, before };
         self.pcr = Pcr::default();
         self.stand_in = None;
         for track in &mut self.tracks {
@@ -164,13 +166,15 @@ impl Timeline {
 
     /// While waiting: lets the sample that ends the wait through, as well as what goes on where it was before the source broke.
     fn wait(&mut self, index: usize, raw: &RawTiming, stamp: Stamp, now: Now) -> Result<(), DropReason> {
-        let Phase::Waiting { since_us, before } = &mut self.phase else { return Ok(()) };
+        let Phase::Waiting { since_us, reference_sends, before } = &mut self.phase else { return Ok(()) };
         let since_us = match raw.kind {
             TrackKind::Data => since_us.unwrap_or(now.mono_us),
             _ => *since_us.get_or_insert(now.mono_us),
         };
         let waited = now.mono_us.saturating_sub(since_us) > self.config.segment_max_ms * 1_000;
         let is_reference = self.reference == Some(raw.track);
+        *reference_sends |= is_reference;
+        let stands_in = raw.kind == TrackKind::Audio && self.reference.is_some() && !*reference_sends;
         if let (true, Some(mapping)) = (is_reference, *before) {
             *before = None;
             if self.tracks[index].output.is_some() && self.goes_on(index, mapping, stamp.dts, now) {
@@ -179,7 +183,7 @@ impl Timeline {
             }
         }
         let by_reference = is_reference && (raw.key != Key::None || waited);
-        if !(by_reference || waited && raw.kind == TrackKind::Audio && self.reference.is_some()) {
+        if !(by_reference || waited && stands_in) {
             return Err(DropReason::BeforeFirstKey);
         }
         self.open(index, stamp, now);
@@ -241,20 +245,25 @@ impl Timeline {
             Verdict::Stay => Ok((stamp, home)),
             Verdict::Count => {
                 let dts = track.counted_on().ok_or(DropReason::OutOfRange)?;
-                Ok((Stamp { dts, ..stamp }, home))
+                Ok((Stamp { dts, counted: true, ..stamp }, home))
             }
             Verdict::Refuse => Err(DropReason::OutOfRange),
             Verdict::Cross(generation) => {
                 self.cross(index, stamp, generation, now);
                 Ok((stamp, generation))
             }
-            Verdict::Jump => {
+            verdict @ (Verdict::Jump | Verdict::Announce) => {
                 self.generations += 1;
                 let generation = self.generations;
                 let clock = stamp.dts.offset(-track.lead);
-                bases.jump(Mapping::new(generation, Anchor::Estimated, stamp.dts, MediaTime(0), clock), now.mono_us);
-                self.pcr.home = None;
-                self.cutter.time_broke();
+                let mapping = Mapping::new(generation, Anchor::Estimated, stamp.dts, MediaTime(0), clock);
+                if verdict == Verdict::Jump {
+                    bases.jump(mapping, now.mono_us);
+                    self.pcr.home = None;
+                    self.cutter.time_broke();
+                } else {
+                    bases.announce(mapping, now.mono_us);
+                }
                 self.settle(index, stamp, generation, now);
                 Ok((stamp, generation))
             }
@@ -271,7 +280,8 @@ impl Timeline {
             self.cutter.time_broke();
         }
         if is_new {
-            self.tracks[index].home = Some(generation);
+            let clock = self.mapping(generation).map_or(stamp.dts, |mapping| mapping.clock);
+            self.tracks[index].enter(generation, stamp.dts, clock);
         } else {
             self.settle(index, stamp, generation, now);
         }
@@ -282,12 +292,12 @@ impl Timeline {
     fn settle(&mut self, index: usize, stamp: Stamp, generation: u32, now: Now) {
         let spread_us = us_from_ticks(self.drift.spread().min(SPREAD_MAX));
         let is_reference = self.reference == Some(self.tracks[index].id);
-        let track = &mut self.tracks[index];
-        track.home = Some(generation);
-        track.discontinuity = true;
-        let (Some(next), false) = (track.next_output(), track.kind == TrackKind::Data) else { return };
         let Phase::Running(bases) = &mut self.phase else { return };
         let Some(mapping) = bases.get_mut(generation) else { return };
+        let track = &mut self.tracks[index];
+        track.enter(generation, stamp.dts, mapping.clock);
+        track.discontinuity = true;
+        let (Some(next), false) = (track.next_output(), track.kind == TrackKind::Data) else { return };
         let dts = mapping.to_output(stamp.dts);
         let short = (next.dts - dts).max(next.pts_max - (dts + stamp.reorder));
         let paused_us = now.mono_us.saturating_sub(track.placed_us);
@@ -295,6 +305,7 @@ impl Timeline {
         match mapping.anchor {
             Anchor::Estimated => {
                 mapping.shift(short + pause.max(0));
+                mapping.advance(stamp.dts);
                 mapping.anchor = Anchor::Settled;
             }
             Anchor::Settled if is_reference && short > 0 => {
@@ -358,8 +369,10 @@ impl Timeline {
         if track.kind != TrackKind::Audio {
             return None;
         }
+        // Silence is judged over what this track has sent since its own last break: after a pause of all tracks, one of them is the first.
+        let run_start = track.output.filter(|_| !track.discontinuity).map_or(dts, |last| last.run_start);
         let ahead_of = |state: Option<&TrackState>| {
-            state.and_then(|state| state.output).is_none_or(|last| dts - last.dts > SILENCE_TICKS)
+            state.and_then(|state| state.output).is_none_or(|last| dts - last.dts.max(run_start) > SILENCE_TICKS)
         };
         let other = self.stand_in.filter(|id| *id != track.id);
         let stands_in = ahead_of(self.reference_state()) && other.is_none_or(|id| ahead_of(self.state(id)));
@@ -375,10 +388,14 @@ impl Timeline {
         let is_reference = self.reference == Some(self.tracks[index].id);
         let lateness = self.wall_time(now) - dts;
         let Phase::Running(bases) = &mut self.phase else { return };
-        if self.tracks[index].kind == TrackKind::Data || generation != bases.current.generation {
+        let Some(mapping) = bases.get_mut(generation) else { return };
+        if self.tracks[index].kind == TrackKind::Data {
             return;
         }
-        let advance = bases.current.advance(stamp.dts);
+        let advance = mapping.advance(stamp.dts);
+        if generation != bases.current.generation {
+            return;
+        }
         bases.current.shift(self.drift.slew(advance));
         if is_reference {
             self.drift.observe(lateness, now.mono_us);
@@ -399,7 +416,7 @@ impl Timeline {
             _ => None,
         };
         match (raw.pts.or(raw.dts), at_reference()) {
-            (None, Some(dts)) => Ok(Stamp { dts, reorder: 0 }),
+            (None, Some(dts)) => Ok(Stamp { dts, reorder: 0, counted: true }),
             _ => track.stamp(raw).ok_or(DropReason::NoTime),
         }
     }
@@ -413,6 +430,13 @@ impl Timeline {
     fn break_all(&mut self) {
         for track in self.tracks.iter_mut().filter(|track| track.output.is_some()) {
             track.discontinuity = true;
+        }
+    }
+
+    /// The next sample of every track that is in this stretch is flagged.
+    fn break_in(&mut self, generation: u32) {
+        for track in self.tracks.iter_mut().filter(|track| track.home == Some(generation)) {
+            track.discontinuity |= track.output.is_some();
         }
     }
 

@@ -15,6 +15,8 @@ const NUDGE_MAX: i64 = 900;
 const REORDER_MAX: i64 = 900_000;
 /// Longest step between two samples that is taken for a frame duration, 90 kHz ticks (2 s).
 const DURATION_MAX: i64 = 180_000;
+/// A longer step between two samples is a pause, 90 kHz ticks (1 s).
+const PAUSE_MIN: i64 = 90_000;
 
 /// A sample's time stamps with nothing missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) struct Stamp {
     pub dts: Ts33,
     /// PTS - DTS, never negative, ticks.
     pub reorder: i64,
+    /// The source gave none: counted on, or from where it came in the stream.
+    pub counted: bool,
 }
 
 /// Where a track stands on the output timeline.
@@ -29,6 +33,8 @@ pub(super) struct Stamp {
 pub(super) struct Output {
     pub dts: MediaTime,
     pub pts_max: MediaTime,
+    /// DTS of the first sample after the last break or pause.
+    pub run_start: MediaTime,
 }
 
 /// State of one track; a few dozen bytes.
@@ -45,6 +51,8 @@ pub(super) struct TrackState {
     /// Frame duration, ticks, 0 while unknown.
     pub duration: i64,
     step: i64,
+    /// `source` was counted on.
+    counted: bool,
     /// The newest sample's place; `None` before the first of the epoch.
     pub output: Option<Output>,
     /// Monotonic time at which the newest sample was placed, microseconds.
@@ -65,6 +73,7 @@ impl TrackState {
             lead: 0,
             duration: 0,
             step: 0,
+            counted: false,
             output: None,
             placed_us: 0,
             discontinuity: false,
@@ -87,13 +96,14 @@ impl TrackState {
 
     /// Completes a sample's time stamps. `None`: there are none, and none to count from.
     pub fn stamp(&self, raw: &RawTiming) -> Option<Stamp> {
+        let counted = raw.dts.or(raw.pts).is_none();
         let dts = match (raw.dts, raw.pts) {
             (Some(dts), _) => dts,
             (None, Some(pts)) => pts,
             (None, None) => self.counted_on()?,
         };
         let reorder = raw.pts.map_or(0, |pts| pts.since(dts));
-        Some(Stamp { dts, reorder: if (0..=REORDER_MAX).contains(&reorder) { reorder } else { 0 } })
+        Some(Stamp { dts, reorder: if (0..=REORDER_MAX).contains(&reorder) { reorder } else { 0 }, counted })
     }
 
     /// The DTS that follows the newest by one frame.
@@ -104,7 +114,7 @@ impl TrackState {
     /// Where the next frame would begin if the track went on without a gap: its earliest DTS and PTS.
     pub fn next_output(&self) -> Option<Output> {
         let step = self.duration.max(1);
-        self.output.map(|last| Output { dts: last.dts + step, pts_max: last.pts_max + step })
+        self.output.map(|last| Output { dts: last.dts + step, pts_max: last.pts_max + step, ..last })
     }
 
     /// The DTS to write for `dts`: strictly after the one before it, nudged when it is only just not.
@@ -118,11 +128,14 @@ impl TrackState {
 
     /// Takes note of a placed sample.
     pub fn placed(&mut self, stamp: Stamp, clock: Ts33, dts: MediaTime, pts: MediaTime, now_us: u64) {
-        if !self.discontinuity && self.output.is_some() {
+        if !(self.discontinuity || self.counted || stamp.counted) && self.output.is_some() {
             self.learn_duration(stamp.dts.since(self.source));
         }
+        self.counted = stamp.counted;
         let pts_max = self.output.map_or(pts, |last| last.pts_max.max(pts));
-        self.output = Some(Output { dts, pts_max });
+        let goes_on = |last: &Output| !self.discontinuity && dts - last.dts < PAUSE_MIN;
+        let run_start = self.output.filter(goes_on).map_or(dts, |last| last.run_start);
+        self.output = Some(Output { dts, pts_max, run_start });
         self.source = stamp.dts;
         self.lead = stamp.dts.since(clock);
         self.placed_us = now_us;
@@ -161,7 +174,7 @@ mod tests {
 
     fn placed_at(track: &mut TrackState, dts: u64) {
         track.home = Some(0);
-        let stamp = Stamp { dts: Ts33::new(dts), reorder: 0 };
+        let stamp = Stamp { dts: Ts33::new(dts), reorder: 0, counted: false };
         track.placed(stamp, Ts33::new(dts), MediaTime(dts as i64), MediaTime(dts as i64), 0);
     }
 
@@ -169,7 +182,10 @@ mod tests {
     fn completes_missing_stamps() {
         let mut track = TrackState::new(TrackId(0), TrackKind::Video);
         assert_eq!(track.stamp(&raw(None, None)), None);
-        assert_eq!(track.stamp(&raw(Some(50), None)).unwrap(), Stamp { dts: Ts33::new(50), reorder: 0 });
+        assert_eq!(
+            track.stamp(&raw(Some(50), None)).unwrap(),
+            Stamp { dts: Ts33::new(50), reorder: 0, counted: false }
+        );
         assert_eq!(track.stamp(&raw(Some(50), Some(20))).unwrap().reorder, 30);
         // PTS before DTS, and PTS half an hour after it, are noise.
         assert_eq!(track.stamp(&raw(Some(20), Some(50))).unwrap().reorder, 0);
