@@ -209,7 +209,11 @@ impl Pacer {
             now_us.saturating_sub(at_us) < HABIT_US && peak_us.min(late_us) * 2 > peak_us.max(late_us)
         });
         self.late = Late::Burst { peak_us: late_us };
-        if habit { late_us } else { 0 }
+        if habit {
+            self.burst = None;
+            return late_us;
+        }
+        0
     }
 
     fn end_burst(&mut self, now_us: u64) {

@@ -307,6 +307,7 @@ impl Timeline {
                 mapping.shift(short + pause.max(0));
                 mapping.advance(stamp.dts);
                 mapping.anchor = Anchor::Settled;
+                self.break_in(generation);
             }
             Anchor::Settled if is_reference && short > 0 => {
                 mapping.shift(short);
