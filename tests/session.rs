@@ -1,0 +1,172 @@
+//! A channel's session without a runtime: a virtual clock, transport stream bytes made by our own muxer, and what comes out of `poll`.
+
+use bytes::Bytes;
+use millrace::es::{AudioRole, Codec, Key, SampleMeta, Track, TrackId, TsStream};
+use millrace::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
+use millrace::package::mpegts::TsPackageConfig;
+use millrace::session::shared::ChannelState;
+use millrace::session::{Command, OriginEvent, RingSize, Session, SessionConfig};
+use millrace::store::{Arena, StoreReader};
+use millrace::time::{MediaTime, Now};
+use millrace::timeline::TimelineConfig;
+use std::sync::Arc;
+
+const START: Now = Now { mono_us: 1_000_000, unix_us: 1_800_000_000_000_000 };
+/// An MPEG-1 layer II frame at 48 kHz lasts 24 ms.
+const FRAME_US: u64 = 24_000;
+const SESSION_IDLE_US: u64 = 60_000_000;
+const VARIANT_IDLE_US: u64 = 20_000_000;
+
+/// A radio channel: one MP2 track, sent in real time.
+struct Radio {
+    muxer: TsMuxer,
+    track: Arc<Track>,
+    frames: i64,
+}
+
+impl Radio {
+    fn new() -> Self {
+        let ts = TsStream { pid: 0x101, stream_type: 0x03, descriptors: Bytes::new(), stream_id: 0xc0 };
+        let (id, codec) = (TrackId(0), Codec::Mp2);
+        let track = Arc::new(Track { id, codec, language: None, role: AudioRole::Main, ts, params: None });
+        let mut muxer = TsMuxer::new(MuxConfig::default());
+        muxer.set_tracks(std::slice::from_ref(&track));
+        Radio { muxer, track, frames: 0 }
+    }
+
+    /// The transport packets of the next frame.
+    fn next(&mut self) -> Vec<u8> {
+        let pts = MediaTime(1_000_000 + self.frames * 2_160);
+        let mut frame = vec![0u8; 576]; // 144 x 192,000 / 48,000 bytes
+        frame[..4].copy_from_slice(&[0xff, 0xfd, 0xa4, 0x04]); // sync, MPEG-1 layer II, no CRC; 192 kb/s, 48 kHz; stereo
+        let meta =
+            SampleMeta { pts, dts: pts, key: Key::Idr, discontinuity: false, header_len: 0, corrupt: false, pcr: None };
+        let mut out = Vec::new();
+        let tables = self.frames % 10 == 0;
+        let sample = MuxSample { track: self.track.id, meta: &meta, data: &frame, pcr_ceiling: pts, tables };
+        self.muxer.write(&sample, &mut out).unwrap();
+        self.frames += 1;
+        out
+    }
+}
+
+fn config() -> Arc<SessionConfig> {
+    let ring = RingSize { samples_max: 2_000, bytes_max: 4 << 20 };
+    Arc::new(SessionConfig {
+        program: None,
+        timeline: TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 4_000 },
+        package: TsPackageConfig { target_duration_s: 4, window_ms: 12_000, mux: MuxConfig::default() },
+        video_ring: ring,
+        audio_ring: ring,
+        pace: true,
+        session_idle_us: SESSION_IDLE_US,
+        variant_idle_us: VARIANT_IDLE_US,
+    })
+}
+
+fn open(last_sequence: Option<u64>, now: Now) -> Session {
+    let mut session = Session::open(config(), Arena::new(1 << 30).unwrap(), last_sequence, now);
+    session.touch(now.mono_us, now);
+    session
+}
+
+/// Sends `seconds` of the radio in real time; returns the clock at its end.
+fn play(session: &mut Session, radio: &mut Radio, seconds: u64, mut now: Now) -> Now {
+    session.on_origin(OriginEvent::Connected, now);
+    for _ in 0..seconds * 1_000_000 / FRAME_US {
+        let bytes = radio.next();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let ingested = session.ingest(rest, now);
+            assert_eq!(ingested.resume_us, None, "a steady source is never held back");
+            rest = &rest[ingested.consumed..];
+        }
+        now = now.plus_us(FRAME_US);
+        assert_eq!(session.poll(now), None);
+    }
+    now
+}
+
+#[test]
+fn the_first_touch_opens_the_origin_once_and_silence_closes_it() {
+    let mut session = open(None, START);
+    assert_eq!(session.poll(START), Some(Command::OpenOrigin));
+    assert_eq!(session.poll(START), None);
+    let later = START.plus_us(SESSION_IDLE_US / 2);
+    session.touch(later.mono_us, later);
+    assert_eq!(session.poll(START.plus_us(SESSION_IDLE_US)), None);
+    assert_eq!(session.poll(later.plus_us(SESSION_IDLE_US)), Some(Command::CloseOrigin));
+    assert_eq!(session.poll(later.plus_us(SESSION_IDLE_US + 1)), None);
+}
+
+#[test]
+fn media_becomes_a_playlist_and_bytes_that_can_be_read() {
+    let mut session = open(None, START);
+    session.poll(START);
+    assert_eq!(session.state(), ChannelState::Starting);
+    play(&mut session, &mut Radio::new(), 7, START);
+    assert_eq!(session.state(), ChannelState::Live);
+    let view = session.view();
+    assert_eq!((view.tracks[0].codec, view.tracks[0].detail.as_str()), ("mp2", "48000 Hz, 2 ch"));
+    let ts = view.ts.expect("a touched session has a packager");
+    let snapshot = ts.snapshot();
+    assert!((2..=3).contains(&snapshot.segments.len()), "{}", snapshot.segments.len());
+    let range = snapshot.segment(session.epoch().id).expect("the first segment is listed");
+    let mut reader = StoreReader::new(ts.store().clone());
+    assert_eq!(reader.piece(range.start, 1).expect("it is published").bytes, [0x47]);
+}
+
+#[test]
+fn a_packager_that_nobody_asks_for_is_dropped_and_made_again_from_the_rings() {
+    let mut session = open(None, START);
+    session.poll(START);
+    let mut radio = Radio::new();
+    let now = play(&mut session, &mut radio, VARIANT_IDLE_US / 1_000_000 + 2, START);
+    assert!(session.view().ts.is_none());
+    session.touch(now.mono_us, now);
+    let snapshot = session.view().ts.expect("made at the touch").snapshot();
+    assert!(snapshot.segments.len() >= 3, "backfilled from the rings: {}", snapshot.segments.len());
+}
+
+#[test]
+fn an_origin_that_never_came_has_failed_and_one_that_went_has_stalled() {
+    let mut session = open(None, START);
+    session.on_origin(OriginEvent::Down("refused".into()), START);
+    assert_eq!(session.state(), ChannelState::Failed("refused".into()));
+    session.on_origin(OriginEvent::Connecting, START);
+    assert_eq!(session.state(), ChannelState::Starting, "a viewer that comes now waits for this attempt");
+    let now = play(&mut session, &mut Radio::new(), 5, START);
+    session.on_origin(OriginEvent::Down("reset".into()), now);
+    assert_eq!(session.state(), ChannelState::Stalled);
+}
+
+#[test]
+fn media_flows_on_over_a_reconnect_with_a_discontinuity() {
+    let mut session = open(None, START);
+    session.poll(START);
+    let now = play(&mut session, &mut Radio::new(), 6, START);
+    session.on_origin(OriginEvent::Down("reset".into()), now);
+    // The new connection's time stamps begin anew.
+    play(&mut session, &mut Radio::new(), 6, now.plus_us(1_000_000));
+    let playlist = session.view().ts.unwrap().snapshot().media_playlist.clone();
+    let playlist = String::from_utf8(playlist.to_vec()).unwrap();
+    assert_eq!(
+        playlist.matches("#EXT-X-DISCONTINUITY\n").count(),
+        2,
+        "the epoch's first and the reconnect's:\n{playlist}"
+    );
+}
+
+#[test]
+fn numbers_of_the_next_session_are_above_those_of_the_last() {
+    let mut session = open(None, START);
+    session.poll(START);
+    let now = play(&mut session, &mut Radio::new(), 9, START);
+    let last = session.last_sequence();
+    assert!(last > session.epoch().id);
+    // Even if the wall clock was set back meanwhile.
+    let set_back = Now { unix_us: now.unix_us - 3_600_000_000, ..now };
+    let next = open(Some(last), set_back);
+    assert!(next.epoch().id > last);
+    assert!(next.epoch().first_discontinuity_sequence() > session.epoch().first_discontinuity_sequence());
+}
