@@ -131,6 +131,7 @@ fn a_packager_that_nobody_asks_for_is_dropped_and_made_again_from_the_rings() {
 #[test]
 fn an_origin_that_never_came_has_failed_and_one_that_went_has_stalled() {
     let mut session = open(None, START);
+    session.poll(START);
     session.on_origin(OriginEvent::Down("refused".into()), START);
     assert_eq!(session.state(), ChannelState::Failed("refused".into()));
     session.on_origin(OriginEvent::Connecting, START);
