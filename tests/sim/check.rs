@@ -35,6 +35,7 @@ pub struct Check {
     reference_offset: HashMap<usize, i64>,
     frame_ticks: i64,
     cut: Option<Cut>,
+    frames_since_cut: i64,
     epoch: Epoch,
     pub cuts: u64,
     pub cuts_off_key: u64,
@@ -62,6 +63,7 @@ impl Check {
             reference_offset: HashMap::new(),
             frame_ticks,
             cut: None,
+            frames_since_cut: 0,
             epoch,
             cuts: 0,
             cuts_off_key: 0,
@@ -85,6 +87,7 @@ impl Check {
         if is_reference && !grant.inexact {
             self.wall(placed, grant)?;
         }
+        self.goes_on(sample, placed, is_reference)?;
         if let Some(cut) = placed.cut {
             ensure!(sample.kind != Kind::Data, "a data track cuts");
             self.cuts_off_key += u64::from(placed.meta.key == Key::None);
@@ -134,6 +137,20 @@ impl Check {
                 grant.base
             );
         }
+        Ok(())
+    }
+
+    /// Playlists go on even while the reference is silent: the first audio track never sends much more than the longest segment without a cut.
+    fn goes_on(&mut self, sample: &Sample, placed: &Placed, is_reference: bool) -> Result<(), String> {
+        if sample.id == 1 && !is_reference {
+            self.frames_since_cut += 1;
+        }
+        if placed.cut.is_some() {
+            self.frames_since_cut = 0;
+        }
+        // A frame of audio is at least 1,024 samples of 48 kHz; 5 s for the reference to count as silent, and for its lead over audio.
+        let frames_max = (self.target_duration_s + 5) * 48_000 / 1_024;
+        ensure!(self.frames_since_cut <= frames_max, "{} frames of audio without a cut", self.frames_since_cut);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 //! No run reads a clock: a seed gives the same run everywhere.
 
 mod check;
+mod noise;
 mod plan;
 mod rng;
 mod run;
@@ -62,6 +63,14 @@ fn seeds() {
         failed.len(),
         failed[..failed.len().min(5)].join("\n")
     );
+}
+
+/// Time stamps without any sense: nothing may break that players rely on.
+#[test]
+fn noise_is_survived() {
+    for seed in 0..if full() { 500 } else { 100 } {
+        noise::run(seed).unwrap_or_else(|why| panic!("noise {seed}: {why}"));
+    }
 }
 
 /// A stream without any event.
