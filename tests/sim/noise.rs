@@ -18,7 +18,7 @@ struct Noise {
 }
 
 pub fn run(seed: u64) -> Result<(), String> {
-    let mut rng = Rng::new(seed ^ 0x6e6f_6973_65);
+    let mut rng = Rng::new(seed ^ 0x006e_6f69_7365);
     let now = Now { mono_us: rng.below(1 << 40), unix_us: 1_800_000_000_000_000 };
     let timeline = Timeline::new(CONFIG, Epoch::begin(None, now), now);
     let mut noise = Noise { rng, now, timeline, last_dts: HashMap::new(), cut: None };
