@@ -2,6 +2,16 @@
 #![allow(dead_code)]
 
 use loadtest::tscheck::{self, Report};
+#[cfg(feature = "libav")]
+pub mod hls;
+#[cfg(feature = "libav")]
+pub mod http;
+#[cfg(feature = "libav")]
+pub mod origin;
+#[cfg(feature = "libav")]
+pub mod relay;
+pub mod ts_checker;
+
 use std::path::Path;
 
 /// Compares with `tests/golden/{name}`, or writes it when MILLRACE_BLESS=1.
@@ -21,4 +31,11 @@ pub fn assert_clean(bytes: &[u8], what: &str) -> Report {
     let report = tscheck::check(&bytes[..188 * (packets + 1)]);
     assert!(report.is_clean(), "{what}: {report}");
     report
+/// Whether tests that take minutes were asked for (MILLRACE_FULL=1); says that one is skipped where not.
+pub fn full(what: &str) -> bool {
+    let asked = std::env::var_os("MILLRACE_FULL").is_some_and(|v| v == "1");
+    if !asked {
+        println!("SKIP {what}: set MILLRACE_FULL=1");
+    }
+    asked
 }
