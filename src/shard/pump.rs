@@ -261,15 +261,18 @@ impl Pump {
             if viewer.pos >= published {
                 break if self.closed.get() { ViewerState::Ended } else { ViewerState::Head };
             }
-            let Some(piece) = viewer.reader.piece(viewer.pos, (published - viewer.pos) as usize) else {
-                match self.skip(viewer) {
+            let piece = viewer.reader.piece(viewer.pos, (published - viewer.pos) as usize);
+            let whole = piece.map(|piece| whole_packets(piece.bytes)).unwrap_or_default();
+            if whole.is_empty() {
+                // The packet lies across two blocks, or is gone.
+                match stash_packet(viewer) || self.skip(viewer) {
                     true => continue,
                     false if self.closed.get() => break ViewerState::Ended,
                     false => break ViewerState::Head,
                 }
-            };
-            let (wanted, next) = (piece.bytes.len(), piece.bytes[0]);
-            match socket::send(viewer.fd, piece.bytes, false) {
+            }
+            let (wanted, next) = (whole.len(), whole[0]);
+            match socket::send(viewer.fd, whole, false) {
                 Ok(Sent::Bytes(n)) => {
                     viewer.pos += n as u64;
                     self.progress(viewer, n, now_us);
@@ -307,16 +310,40 @@ impl Pump {
     }
 }
 
-/// After a send that stopped within a packet: keeps a copy of the packet's rest, for the store may let go of it.
-fn stash_rest_of_packet(viewer: &mut Viewer) {
-    let mut missing = ((PACKET_BYTES_U64 - viewer.pos % PACKET_BYTES_U64) % PACKET_BYTES_U64) as usize;
-    while missing > 0 {
-        let Some(piece) = viewer.reader.piece(viewer.pos, missing) else { break };
-        let n = piece.bytes.len();
-        viewer.pending.extend_from_slice(piece.bytes);
-        viewer.pos += n as u64;
-        missing -= n;
+/// The whole packets that `bytes` begins with.
+fn whole_packets(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len() / PACKET_BYTES * PACKET_BYTES]
+}
+
+/// Copies the packet at the viewer's position to `pending`; false, and nothing is changed, when it is not all there.
+///
+/// Packets across two blocks go this way, whole or not at all: the second block may be trimmed while the first is held.
+fn stash_packet(viewer: &mut Viewer) -> bool {
+    let end = viewer.pos + PACKET_BYTES_U64;
+    let pos = copy_to_pending(viewer, viewer.pos, end);
+    if pos < end {
+        viewer.pending.clear();
+        return false;
     }
+    viewer.pos = end;
+    true
+}
+
+/// After a send that stopped within a packet, which then lies in the block that the reader holds: keeps a copy of the packet's rest,
+/// for the store may let go of it.
+fn stash_rest_of_packet(viewer: &mut Viewer) {
+    let end = viewer.pos.next_multiple_of(PACKET_BYTES_U64);
+    viewer.pos = copy_to_pending(viewer, viewer.pos, end);
+}
+
+/// Appends the store's bytes from `pos` to `end` to `pending`, as far as they are there; tells how far.
+fn copy_to_pending(viewer: &mut Viewer, mut pos: u64, end: u64) -> u64 {
+    while pos < end {
+        let Some(piece) = viewer.reader.piece(pos, (end - pos) as usize) else { break };
+        viewer.pending.extend_from_slice(piece.bytes);
+        pos += piece.bytes.len() as u64;
+    }
+    pos
 }
 
 async fn run(shard: Rc<Shard>, pump: Rc<Pump>) {
