@@ -159,7 +159,8 @@ fn the_format_follows_extension_parameter_and_user_agent() {
 #[test]
 fn browsers_may_read_media_from_other_pages() {
     let (relay, _) = relay();
-    let fields = "Origin: http://page.test\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: range\r\n";
+    let fields =
+        "Origin: http://page.test\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: range\r\n";
     let answer = relay.connect().request("OPTIONS", "/relay/channel/live/index.m3u8", fields).expect(204);
     assert_eq!(answer.field("access-control-allow-origin"), Some("*"));
     assert!(answer.field("access-control-allow-methods").is_some_and(|v| v.contains("GET")), "{:?}", answer.fields);
@@ -229,7 +230,8 @@ fn metrics_are_prometheus_text_and_the_api_is_json() {
     assert_eq!(relay.metric("millrace_viewers", "format=\"mpegts\""), 1.0);
     assert_eq!(relay.metric("millrace_sessions", ""), 1.0);
 
-    let parse = |path| serde_json::from_slice::<serde_json::Value>(&relay.admin_get(path).expect(200).body).expect("JSON");
+    let parse =
+        |path| serde_json::from_slice::<serde_json::Value>(&relay.admin_get(path).expect(200).body).expect("JSON");
     let channels = parse("/api/v1/channels");
     assert_eq!(channels["channels"][0]["id"], "live", "{channels}");
     assert_eq!(channels["channels"][0]["viewers"], 1, "{channels}");
@@ -313,8 +315,10 @@ fn a_playlist_is_the_same_for_all_until_it_changes() {
 fn ten_requests_in_one_write_get_ten_answers_in_order() {
     let (relay, _) = relay();
     let mut client = relay.connect();
-    let paths: Vec<String> = (0..10).map(|n| if n % 2 == 0 { "/healthz".into() } else { format!("/nothing/{n}") }).collect();
-    let requests: String = paths.iter().map(|path| format!("GET {path} HTTP/1.1\r\nHost: relay.test\r\n\r\n")).collect();
+    let paths: Vec<String> =
+        (0..10).map(|n| if n % 2 == 0 { "/healthz".into() } else { format!("/nothing/{n}") }).collect();
+    let requests: String =
+        paths.iter().map(|path| format!("GET {path} HTTP/1.1\r\nHost: relay.test\r\n\r\n")).collect();
     client.write(requests);
     for (n, path) in paths.iter().enumerate() {
         let answer = client.answer("GET").expect("an answer");

@@ -24,7 +24,9 @@ fn without_io_uring_it_says_how_to_get_it() {
 #[test]
 fn a_wrong_config_names_key_line_and_remedy() {
     let folder = scratch_folder();
-    let output = serve_command(&folder, "[media]\nsegment_target_ms = 5\n[server]\nshard = 2\n").output().expect("the binary runs");
+    let output = serve_command(&folder, "[media]\nsegment_target_ms = 5\n[server]\nshard = 2\n")
+        .output()
+        .expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(EX_CONFIG), "{said}");
     assert!(said.contains("shard") && said.contains("4"), "the unknown key and its line: {said}");

@@ -126,4 +126,11 @@ impl Player {
         let path = self.segment_path(segment);
         self.client.get(&path)
     }
+
+    /// Whether the relay still has a segment.
+    #[track_caller]
+    pub fn is_served(&mut self, segment: &Segment) -> bool {
+        let path = self.segment_path(segment);
+        self.client.request("HEAD", &path, "").status == 200
+    }
 }

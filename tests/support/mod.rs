@@ -11,6 +11,7 @@ pub mod origin;
 #[cfg(feature = "libav")]
 pub mod relay;
 pub mod ts_checker;
+pub mod verdict;
 
 use std::path::Path;
 

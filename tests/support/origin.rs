@@ -159,7 +159,7 @@ impl Visit {
     /// Passes the shared origin's live stream on, in mid-GOP as it comes, for `time` or until either side leaves.
     pub fn live(&mut self, framing: Framing, time: Duration) -> io::Result<()> {
         let end = Instant::now() + time;
-        let mut upstream = upstream()?;
+        let mut upstream = upstream(0)?;
         let mut piece = [0; 16 << 10];
         while Instant::now() < end && !self.is_over() {
             let count = upstream.read(&mut piece)?;
@@ -197,23 +197,39 @@ impl Visit {
     }
 }
 
-/// The body of the shared origin's last channel, which all scripts share.
-fn upstream() -> io::Result<TcpStream> {
+/// The body of the shared origin's last channel, which all scripts share, `past` seconds of the past first.
+fn upstream(past: u32) -> io::Result<TcpStream> {
     let mut upstream = TcpStream::connect(shared().local_addr())?;
     upstream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    upstream.write_all(format!("GET {} HTTP/1.1\r\nHost: origin.test\r\n\r\n", path(CHANNELS)).as_bytes())?;
+    let target = format!("{}?burst={past}", path(CHANNELS));
+    upstream.write_all(format!("GET {target} HTTP/1.1\r\nHost: origin.test\r\n\r\n").as_bytes())?;
     read_head(&mut upstream)?;
     Ok(upstream)
 }
 
-/// `seconds` of the shared origin's stream as it comes, recorded in real time.
-pub fn record(seconds: f32) -> Vec<u8> {
+/// The shared origin's stream: `past` seconds of the past, then `seconds` more in real time.
+pub fn record_with_past(past: u32, seconds: f32) -> Vec<u8> {
+    wait_for_history();
     let end = Instant::now() + Duration::from_secs_f32(seconds);
-    let mut upstream = upstream().expect("the shared origin answers");
+    let mut upstream = upstream(past).expect("the shared origin answers");
     let (mut recorded, mut piece) = (Vec::new(), [0; 16 << 10]);
     while Instant::now() < end {
         let count = upstream.read(&mut piece).expect("the shared origin sends");
         recorded.extend_from_slice(&piece[..count]);
     }
     recorded
+}
+
+/// URL of a channel that sends its last eight seconds at once, as fast-starting origins do: several segments without a wait.
+pub fn warm_url(channel: usize) -> String {
+    wait_for_history();
+    format!("{}?burst=8", url(channel))
+}
+
+/// Waits until the shared origin has as much of a past as it keeps.
+fn wait_for_history() {
+    static START: OnceLock<Instant> = OnceLock::new();
+    shared();
+    let start = START.get_or_init(Instant::now);
+    std::thread::sleep(Duration::from_millis(12_500).saturating_sub(start.elapsed()));
 }

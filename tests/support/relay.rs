@@ -46,7 +46,8 @@ impl Setup {
 
     /// The file's text.
     pub fn toml(&self) -> String {
-        let mut keys: Vec<_> = self.keys.iter().filter_map(|(name, value)| Some((name.split_once('.')?, value))).collect();
+        let mut keys: Vec<_> =
+            self.keys.iter().filter_map(|(name, value)| Some((name.split_once('.')?, value))).collect();
         keys.sort();
         let (mut text, mut section) = (String::new(), "");
         for ((in_section, key), value) in keys {
