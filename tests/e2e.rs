@@ -7,8 +7,6 @@
 
 mod support;
 
-#[path = "e2e/keys.rs"]
-mod keys;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/origins.rs"]

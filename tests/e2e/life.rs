@@ -98,6 +98,8 @@ fn a_killed_relay_comes_back_and_players_go_on() {
     assert_eq!(player.media_path(), old_media);
     let (last, first) = (before.segments.last().expect("segments"), &player.last.segments[0]);
     assert!(first.number > last.number, "segment {} after {}", first.number, last.number);
-    assert!(player.last.discontinuity_number(0) > last_discontinuity, "the break is signalled: {:?}", player.last);
+    // Numbers of discontinuities begin at the minute, so a quick restart may share its number; the tag tells it apart.
+    assert!(player.last.discontinuity_number(0) >= last_discontinuity, "{:?}", player.last);
+    assert!(first.discontinuity, "the break is signalled: {:?}", player.last);
     relay.assert_sound();
 }

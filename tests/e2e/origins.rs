@@ -1,10 +1,10 @@
 //! Origins as they are: framings, redirects, headers, and every way of failing while viewers watch.
 
+use crate::support::assert_clean;
 use crate::support::hls::Player;
 use crate::support::http::{Client, PATIENCE, eventually};
 use crate::support::origin::{self, Framing, ScriptedOrigin};
 use crate::support::relay::Setup;
-use crate::support::verdict::assert_clean;
 use std::time::{Duration, Instant};
 
 /// Reads a continuous stream until `seconds` of it passed, and judges it.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fn watch(who: &str, viewer: &mut Client, seconds: u64) -> loadtest::tscheck::Report {
     let (mut bytes, end) = (Vec::new(), Instant::now() + Duration::from_secs(seconds));
     assert!(viewer.read_while(&mut bytes, |_| Instant::now() < end), "{who}: the stream ended");
-    assert_clean(who, &bytes)
+    assert_clean(&bytes, who)
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_origin_that_drops_is_tried_again_and_viewers_stay() {
     let end = Instant::now() + Duration::from_secs(3);
     assert!(viewer.read_while(&mut bytes, |_| Instant::now() < end), "the viewer lost its connection");
 
-    let report = assert_clean("viewer over four connections", &bytes);
+    let report = assert_clean(&bytes, "viewer over four connections");
     assert!(report.discontinuities >= 3, "each gap is signalled:\n{report}");
     let visits = dropping.visits();
     for pair in visits.windows(2) {
@@ -111,7 +111,7 @@ fn an_origin_that_drops_is_tried_again_and_viewers_stay() {
     assert!(playlist.segments.iter().any(|s| s.discontinuity), "{playlist:?}");
     player.step();
     for (number, segment) in &player.segments {
-        assert_clean(&format!("segment {number}"), segment);
+        assert_clean(segment, &format!("segment {number}"));
     }
     assert_eq!(relay.metric("millrace_origin_connections_total", "live") as usize, dropping.visits().len());
     relay.assert_sound();
@@ -141,7 +141,7 @@ fn null_packets_bridge_a_stall_until_the_origin_is_tried_again() {
     relay.await_metric("millrace_origin_up", "live", PATIENCE, |up| up == 1.0);
     let end = Instant::now() + Duration::from_secs(4);
     assert!(viewer.read_while(&mut bytes, |_| Instant::now() < end));
-    let report = assert_clean("viewer over a stall", &bytes);
+    let report = assert_clean(&bytes, "viewer over a stall");
     assert!(report.null_packets >= 2, "the stall was bridged:\n{report}");
     assert!(longest < Duration::from_secs(3), "silent for {longest:?}");
     relay.await_log("origin lost");

@@ -1,11 +1,11 @@
 //! Many viewers at once on one channel: one origin connection, both shards at work, the same bytes for all, and nothing left behind.
 
+use crate::support::assert_clean;
 use crate::support::full;
 use crate::support::hls::Player;
 use crate::support::http::{Client, viewer_address};
 use crate::support::origin;
 use crate::support::relay::{Relay, Setup};
-use crate::support::verdict::assert_clean;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -81,13 +81,13 @@ fn one_round(relay: &Relay, time: Duration) {
         assert_eq!(relay.metric("millrace_sessions", ""), 1.0);
     });
     for (n, bytes) in streams.lock().unwrap().iter().enumerate() {
-        let report = assert_clean(&format!("continuous viewer {n}"), bytes);
+        let report = assert_clean(bytes, &format!("continuous viewer {n}"));
         assert!(report.discontinuities == 0 && report.seconds > 1.0, "continuous viewer {n}:\n{report}");
     }
     let segments = segments.lock().unwrap();
     assert!(!segments.is_empty(), "no segment was played");
     for (number, bytes) in &*segments {
-        assert_clean(&format!("segment {number}"), bytes);
+        assert_clean(bytes, &format!("segment {number}"));
     }
 }
 

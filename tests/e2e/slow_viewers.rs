@@ -1,10 +1,10 @@
 //! Viewers that read slowly or not at all: they skip or are cut, and nobody else notices.
 
+use crate::support::assert_clean;
 use crate::support::hls::Player;
 use crate::support::http::{Client, PATIENCE, viewer_address};
 use crate::support::origin;
 use crate::support::relay::{Relay, Setup};
-use crate::support::verdict::assert_clean;
 use std::time::{Duration, Instant};
 
 /// A receive buffer so small that a pause is felt at once, bytes.
@@ -39,9 +39,9 @@ fn a_viewer_that_paused_skips_and_its_stream_stays_clean() {
     let end = Instant::now() + Duration::from_secs(3);
     assert!(slow.read_while(&mut slow_bytes, |_| Instant::now() < end), "the slow viewer was not cut");
 
-    let report = assert_clean("slow viewer", &slow_bytes);
+    let report = assert_clean(&slow_bytes, "slow viewer");
     assert!(report.discontinuities > 0, "the skip is signalled:\n{report}");
-    let report = assert_clean("steady viewer", &steady_bytes);
+    let report = assert_clean(&steady_bytes, "steady viewer");
     assert_eq!(report.discontinuities, 0, "the steady viewer did not notice");
     assert!(report.seconds > 10.0, "{report}");
     relay.assert_sound();
@@ -63,7 +63,7 @@ fn a_viewer_that_never_reads_is_cut_and_the_log_says_why() {
     // What the kernel still held is delivered or not; then it ends.
     let begin = Instant::now();
     assert!(!dead.read_while(&mut Vec::new(), |_| begin.elapsed() < PATIENCE), "the connection is still open");
-    assert_clean("steady viewer", &bytes);
+    assert_clean(&bytes, "steady viewer");
     relay.assert_sound();
 }
 

@@ -1,7 +1,6 @@
 //! What several test programs share.
 #![allow(dead_code)]
 
-use loadtest::tscheck::{self, Report};
 #[cfg(feature = "libav")]
 pub mod hls;
 #[cfg(feature = "libav")]
@@ -10,9 +9,8 @@ pub mod http;
 pub mod origin;
 #[cfg(feature = "libav")]
 pub mod relay;
-pub mod ts_checker;
-pub mod verdict;
 
+use loadtest::tscheck::{self, Report};
 use std::path::Path;
 
 /// Compares with `tests/golden/{name}`, or writes it when MILLRACE_BLESS=1.
@@ -26,12 +24,15 @@ pub fn golden(name: &str, actual: &str) {
 }
 
 /// Judges a stream up to its last PCR: behind it the checker can but guess at arrival times.
+#[track_caller]
 pub fn assert_clean(bytes: &[u8], what: &str) -> Report {
     let has_pcr = |packet: &[u8]| packet[3] & 0x20 != 0 && packet[4] > 0 && packet[5] & 0x10 != 0;
-    let packets = bytes.chunks(188).rposition(has_pcr).expect("a PCR");
+    let packets = bytes.chunks_exact(188).rposition(has_pcr).expect("a PCR");
     let report = tscheck::check(&bytes[..188 * (packets + 1)]);
     assert!(report.is_clean(), "{what}: {report}");
     report
+}
+
 /// Whether tests that take minutes were asked for (MILLRACE_FULL=1); says that one is skipped where not.
 pub fn full(what: &str) -> bool {
     let asked = std::env::var_os("MILLRACE_FULL").is_some_and(|v| v == "1");

@@ -1,21 +1,6 @@
-//! What a continuous viewer got, held against the independent stream checker.
-
-use loadtest::tscheck::{self, Report};
+//! Where a continuous stream first shows a picture.
 
 const PACKET_BYTES: usize = 188;
-
-/// The checker's report on what a viewer read until it left, which may be in mid-packet.
-pub fn report(bytes: &[u8]) -> Report {
-    tscheck::check(&bytes[..bytes.len() - bytes.len() % PACKET_BYTES])
-}
-
-/// Panics unless the stream is clean; gives the report. `who` names the viewer.
-#[track_caller]
-pub fn assert_clean(who: &str, bytes: &[u8]) -> Report {
-    let report = report(bytes);
-    assert!(report.is_clean(), "{who}, {} bytes:\n{report}", bytes.len());
-    report
-}
 
 /// Byte offset of the end of the first packet that begins a key picture: random_access_indicator on a video PID with a unit start.
 pub fn first_key(bytes: &[u8]) -> Option<usize> {
