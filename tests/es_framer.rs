@@ -213,8 +213,82 @@ fn eac3() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Units of one picture that begins a sample, by codec, each without its start code.
+fn picture(codec: Codec) -> &'static [&'static [u8]] {
+    match codec {
+        // Delimiter and a slice of type P from macroblock 0 on.
+        Codec::H264 => &[&[0x09, 0xf0], &[0x41, 0x9a, 0x21, 0x55]],
+        // Delimiter and the first segment of a TRAIL_R picture.
+        Codec::H265 => &[&[0x46, 0x01, 0x50], &[0x02, 0x01, 0xd0, 0x55]],
+        // Picture header, its coding extension (a frame), two slices.
+        _ => &[&[0x00, 0x00, 0x0f, 0xff, 0xf8], &[0xb5, 0x8f, 0xff, 0xf3, 0x41, 0x80], &[0x01, 0xaa], &[0x02, 0xbb]],
+    }
+}
+
+/// Pictures with so many zeros before the start codes, in turn; none before the first.
+fn pictures_with_zeros(codec: Codec, zeros: &[usize]) -> Vec<u8> {
+    let mut zeros = std::iter::once(&0).chain(zeros.iter().cycle());
+    let units = std::iter::repeat_n(picture(codec), 12).flatten();
+    units.flat_map(|unit| [&vec![0; *zeros.next().unwrap()][..], &[0, 0, 1], unit].concat()).collect()
+}
+
+/// Frames `stream` cut into payloads, each pushed with the head of the next in sight when `followed`.
+fn frame_followed(codec: Codec, stream: &[u8], payload_lens: &[usize], followed: bool) -> Vec<Vec<u8>> {
+    let mut framer = Framer::new(codec);
+    let mut samples = Vec::new();
+    let mut emit = |frame: Frame<'_>| samples.push(frame.data.to_vec());
+    let (mut rest, mut lens) = (stream, payload_lens.iter().cycle());
+    let mut next = |rest: &[u8]| lens.next().copied().unwrap_or(rest.len()).min(rest.len());
+    let mut len = next(rest);
+    while !rest.is_empty() {
+        let (data, behind) = rest.split_at(len);
+        len = next(behind);
+        let pes = PesPayload { data, pts: None, dts: None, aligned: false, corrupt: false };
+        if followed && !behind.is_empty() {
+            framer.push_followed(pes, &behind[..len.min(184)], &mut emit);
+        } else {
+            framer.push(pes, &mut emit);
+        }
+        rest = behind;
+    }
+    framer.flush(&mut emit);
+    samples
+}
+
+#[test]
+fn zeros_before_a_start_code_are_on_the_side_where_ffmpeg_has_them() {
+    for (codec, own_zeros) in [(Codec::H264, 1), (Codec::H265, 1), (Codec::Mpeg2Video, 0)] {
+        let bare = pictures_with_zeros(codec, &[0]).len() / 12;
+        let stream = pictures_with_zeros(codec, &[3]);
+        let units = picture(codec).len();
+        // The first start code of the stream has no zeros; of the last picture's end nothing is left for another.
+        let first = bare + 3 * units - own_zeros;
+        let expected = [vec![first], vec![bare + 3 * units; 10], vec![bare + 3 * (units - 1) + own_zeros]].concat();
+        // Cut so that no PES begins in mid-code, with all three zeros in front of it.
+        let lens = [vec![bare + 3 * (units - 1)], vec![bare + 3 * units; 11]].concat();
+        for (lens, followed) in [(&[stream.len()][..], false), (&lens, false), (&lens, true)] {
+            let samples = frame_followed(codec, &stream, lens, followed);
+            assert_eq!(samples.iter().map(Vec::len).collect::<Vec<_>>(), expected, "{codec:?} {followed}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn not_a_byte_of_a_video_stream_is_lost(
+        zeros in proptest::collection::vec(0usize..6, 1..9),
+        lens in proptest::collection::vec(1usize..40, 1..10),
+        followed in any::<bool>(),
+    ) {
+        for codec in [Codec::H264, Codec::H265, Codec::Mpeg2Video] {
+            let stream = pictures_with_zeros(codec, &zeros);
+            let samples = frame_followed(codec, &stream, &lens, followed);
+            prop_assert_eq!(samples.len(), 12, "{:?}", codec);
+            prop_assert_eq!(samples.concat(), stream, "{:?}", codec);
+        }
+    }
 
     #[test]
     fn adts_frames_do_not_depend_on_where_pes_packets_are_cut(

@@ -140,6 +140,7 @@ impl Default for Mpeg2Video {
 
 impl AccessUnits for Mpeg2Video {
     const CODEC: Codec = Codec::Mpeg2Video;
+    const ZERO_BYTE: bool = false;
 
     fn begin(&mut self, prefix: &[u8]) -> Role {
         match prefix[0] {

@@ -33,6 +33,9 @@ pub enum Role {
 /// What a codec knows. Calls come in the order `begin`, (`end`), and after [`Role::NewSample`] `open`.
 pub trait AccessUnits {
     const CODEC: Codec;
+    /// A zero byte right before a start code belongs to the unit that it begins (zero_byte of Annex B). MPEG-2 has none: all
+    /// zeros before a start code end the unit before it (next_start_code, ISO/IEC 13818-2 5.2.3).
+    const ZERO_BYTE: bool;
     /// A unit begins with these bytes (behind the start code): [`PREFIX_BYTES`], or all it has.
     fn begin(&mut self, prefix: &[u8]) -> Role;
     /// Whether a unit that begins with these bytes can only belong to the next picture, given that the one in progress has slices.
@@ -126,6 +129,8 @@ pub struct VideoFramer<C> {
     stamps: Stamps,
     clock: Clock,
     cadence: Cadence,
+    /// Zeros that the next payload begins with and that were taken as the end of the one before.
+    zeros_taken: usize,
     /// The payload in hand began with an access unit.
     led_at_start: bool,
     stats: FramerStats,
@@ -146,6 +151,7 @@ impl<C: AccessUnits> VideoFramer<C> {
             stamps: Stamps::default(),
             clock: Clock::default(),
             cadence: Cadence::Learning(0),
+            zeros_taken: 0,
             led_at_start: false,
             stats: FramerStats::default(),
         }
@@ -171,11 +177,14 @@ impl<C: AccessUnits> VideoFramer<C> {
         let mut carry = std::mem::take(&mut self.carry);
         let input = Input { start: carry.len(), corrupt: pes.corrupt, aligned: pes.aligned, next };
         self.stamps.push(input.start, &pes);
-        if carry.is_empty() {
-            let keep = self.take_in(pes.data, input, emit);
-            carry.extend_from_slice(&pes.data[keep..]);
+        let data = &pes.data[self.zeros_taken.min(trailing_zeros::<C>(pes.data))..];
+        self.zeros_taken = next.map_or(0, trailing_zeros::<C>);
+        if carry.is_empty() && self.zeros_taken == 0 {
+            let keep = self.take_in(data, input, emit);
+            carry.extend_from_slice(&data[keep..]);
         } else {
-            carry.extend_from_slice(pes.data);
+            carry.extend_from_slice(data);
+            carry.resize(carry.len() + self.zeros_taken, 0);
             let keep = self.take_in(&carry, input, emit);
             carry.drain(..keep);
         }
@@ -195,6 +204,7 @@ impl<C: AccessUnits> VideoFramer<C> {
         self.forget();
         self.clock.reset();
         self.cadence = Cadence::Learning(0);
+        self.zeros_taken = 0;
         self.codec.reset();
         carry.clear();
         super::give_back(&mut carry);
@@ -205,8 +215,7 @@ impl<C: AccessUnits> VideoFramer<C> {
     fn take_in(&mut self, buffer: &[u8], input: Input<'_>, emit: &mut dyn FnMut(Frame<'_>)) -> usize {
         self.led_at_start = false;
         while let Some(code) = self.codes.find(buffer, self.searched) {
-            let floor = self.unit.map_or(self.settled, |unit| unit.header);
-            let start = start_of_code(buffer, code, floor, input.start);
+            let start = self.start_of_code(buffer, code, input.start);
             self.end_unit(buffer, start, input, emit);
             self.unit = Some(Unit { start, header: code + 3, begun: false });
             self.searched = code + 3;
@@ -222,6 +231,20 @@ impl<C: AccessUnits> VideoFramer<C> {
         let keep = self.discard_before_keep();
         self.carry_corrupt = input.corrupt || keep < input.start && self.carry_corrupt;
         keep
+    }
+
+    /// Where the start code at `code` begins: with its zero_byte, where the codec has one, unless that is in an earlier payload, as
+    /// an access unit at the start of a PES commences in it. What ends in zeros before it keeps them. When all before was
+    /// emitted, the zeros are the new unit's, so that no byte is lost.
+    fn start_of_code(&self, buffer: &[u8], code: usize, payload_start: usize) -> usize {
+        let floor = self.unit.map_or(self.settled, |unit| unit.header);
+        let border = if code >= payload_start { floor.max(payload_start) } else { floor };
+        let between_samples = self.open.is_none() && self.lead.is_none();
+        if between_samples && buffer[border.min(code)..code].iter().all(|&byte| byte == 0) {
+            return border.min(code);
+        }
+        let has_zero_byte = C::ZERO_BYTE && code > border && buffer[code - 1] == 0;
+        code - has_zero_byte as usize
     }
 
     /// Shows the codec the prefix of the unit in hand, if it has not seen it, and cuts where it says so.
@@ -370,16 +393,14 @@ impl<C: AccessUnits> VideoFramer<C> {
     }
 }
 
-/// Where the start code at `code` begins with its zero_byte, which is never older than `floor`. Zeros at the start of a
-/// payload all belong to the first start code in it, and those that end a payload stay there, so that an access unit at the
-/// start of a PES commences in it and no byte is lost.
-fn start_of_code(buffer: &[u8], code: usize, floor: usize, payload_start: usize) -> usize {
-    let in_payload = floor <= payload_start && code >= payload_start;
-    if in_payload && buffer[payload_start..code].iter().all(|&byte| byte == 0) {
-        return payload_start;
+/// How many of the zeros that `head`, the start of a payload, begins with end the unit before it: all but those of its first
+/// start code.
+fn trailing_zeros<C: AccessUnits>(head: &[u8]) -> usize {
+    let of_code = 2 + C::ZERO_BYTE as usize;
+    if !head.starts_with(&[0, 0, 0]) || first_unit(head).is_none() {
+        return 0;
     }
-    let has_zero_byte = code > floor && buffer[code - 1] == 0;
-    code - has_zero_byte as usize
+    head.iter().take_while(|&&byte| byte == 0).count().saturating_sub(of_code)
 }
 
 /// What follows the start code that `head`, the start of a payload, begins with (after any zeros).

@@ -182,6 +182,7 @@ impl Default for H264 {
 
 impl AccessUnits for H264 {
     const CODEC: Codec = Codec::H264;
+    const ZERO_BYTE: bool = true;
 
     fn begin(&mut self, prefix: &[u8]) -> Role {
         match prefix[0] & 0x1f {

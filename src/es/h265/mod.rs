@@ -132,6 +132,7 @@ impl Default for H265 {
 
 impl AccessUnits for H265 {
     const CODEC: Codec = Codec::H265;
+    const ZERO_BYTE: bool = true;
 
     fn begin(&mut self, prefix: &[u8]) -> Role {
         let Some((kind, layer)) = header(prefix) else { return Role::Within };
