@@ -56,7 +56,7 @@ impl Stamps {
     }
 }
 
-/// Counts time stamps on from the last one that the source gave, without rounding twice.
+/// Counts time stamps on from the last one that the source gave: each is rounded to the nearest tick, none from a rounded one.
 #[derive(Debug, Default)]
 pub struct Clock {
     /// `None` when there is nothing to count from.
@@ -90,7 +90,8 @@ impl Clock {
         if self.elapsed == 0 {
             return Some(anchor);
         }
-        let ticks = (self.elapsed as u128 * HZ_90K as u128).checked_div(self.rate as u128)? as i64;
+        let (ticks, rate) = (self.elapsed as u128 * HZ_90K as u128, self.rate as u128);
+        let ticks = (ticks + rate / 2).checked_div(rate)? as i64;
         Some(Stamp { pts: anchor.pts.map(|pts| pts.offset(ticks)), dts: anchor.dts.map(|dts| dts.offset(ticks)) })
     }
 }
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(clock.stamp(Stamp::default(), 1024, 44_100), Stamp::default());
         assert_eq!(clock.stamp(pts(1000), 1024, 44_100), pts(1000));
         for count in 1..44_100u64 {
-            let expected = 1000 + count * 1024 * 90_000 / 44_100;
+            let expected = 1000 + (count * 1024 * 90_000 + 22_050) / 44_100;
             assert_eq!(clock.stamp(Stamp::default(), 1024, 44_100), pts(expected));
         }
         // 44,100 frames later, exactly 1,024 seconds: then the rate changes.
