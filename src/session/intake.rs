@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::RingSize;
-use crate::es::{Track, TrackId, TrackKind};
+use crate::es::{Codec, Track, TrackId, TrackKind};
 use crate::limits::TRACKS_MAX;
 use crate::mpegts::demux::{Flow, RawSample, Sink};
+use crate::mpegts::mux::scte35;
 use crate::package::{Feed, TrackRing};
 use crate::ring::es::EsRing;
 use crate::time::Now;
@@ -32,6 +33,8 @@ pub(super) struct Intake {
     video_ring: RingSize,
     audio_ring: RingSize,
     ended: Vec<TrackId>,
+    /// The splice section in hand, its times moved to the output timeline.
+    section: Vec<u8>,
     now: Now,
 }
 
@@ -50,6 +53,7 @@ impl Intake {
             video_ring,
             audio_ring,
             ended: Vec::new(),
+            section: Vec::new(),
             now: Now { mono_us: 0, unix_us: 0 },
         }
     }
@@ -123,6 +127,14 @@ impl Intake {
         }
     }
 
+    /// Moves the splice times of a section that was just placed along with its stretch of time. False when it is none that can be moved:
+    /// it would point anywhere.
+    fn shift_splice(&mut self, sample: &RawSample<'_>) -> bool {
+        self.section.clear();
+        let offset_90k = self.timeline.offset_90k(sample.track);
+        offset_90k.is_some_and(|offset_90k| scte35::shift(sample.data, offset_90k, &mut self.section))
+    }
+
     /// A cut is of use while the reference track's ring still holds its sample.
     fn forget_old_cuts(&mut self) {
         let samples_max = self.video_ring.samples_max.max(self.audio_ring.samples_max);
@@ -166,12 +178,18 @@ impl Sink for Intake {
             header_len: sample.header_len,
             corrupt: sample.corrupt,
         };
+        let is_splice = track.codec == Codec::Scte35;
         let Ok(placed) = self.timeline.place(&timing, self.now) else {
             self.dropped += 1;
             return;
         };
+        if is_splice && !self.shift_splice(&sample) {
+            self.dropped += 1;
+            return;
+        }
+        let data = if is_splice { &self.section } else { sample.data };
         let Some(ring) = self.feed.rings.iter_mut().find(|r| r.id == sample.track) else { return };
-        if ring.ring.push(placed.meta, sample.data).is_none() {
+        if ring.ring.push(placed.meta, data).is_none() {
             self.dropped += 1;
             return;
         }

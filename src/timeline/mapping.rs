@@ -46,6 +46,11 @@ impl Mapping {
         self.output + stamp.since(self.source)
     }
 
+    /// Output time less source time, modulo 2^33, 90 kHz ticks.
+    pub fn offset_90k(self) -> i64 {
+        self.output.0 - self.source.ticks() as i64
+    }
+
     /// Moves the pair up to `stamp` without changing the mapping. Returns by how much, 0 when `stamp` lies behind, 90 kHz ticks.
     pub fn advance(&mut self, stamp: Ts33) -> i64 {
         let ahead = stamp.since(self.source);

@@ -162,6 +162,12 @@ impl Timeline {
         self.commit(index, raw, stamp, generation, now)
     }
 
+    /// Output time less source time of the stretch that the track's newest sample lies in, modulo 2^33, 90 kHz ticks: for times that
+    /// a sample tells in its payload. `None` while the track is in no stretch.
+    pub fn offset_90k(&self, track: TrackId) -> Option<i64> {
+        self.mapping(self.state(track)?.home?).map(Mapping::offset_90k)
+    }
+
     // ---- waiting for a key
 
     /// While waiting: lets the sample that ends the wait through, as well as what goes on where it was before the source broke.

@@ -203,3 +203,23 @@ fn no_time_before_any_then_counted_on() {
     let last = script.steps(3)[2].meta.dts;
     assert_eq!(script.timeline.place(&silent, script.now).unwrap().meta.dts - last, 3_600);
 }
+
+#[test]
+fn a_section_without_time_comes_with_the_reference_and_its_offset_follows_jumps() {
+    let mut script = Script::new(WRAP_33 - 90_000, 50);
+    let cue = raw(2, TrackKind::Data, None, Key::Idr);
+    assert!(script.timeline.place(&cue, script.now).is_err(), "there is no time yet");
+    for jump in [0, 36_000 * 90_000] {
+        script.base += jump;
+        let video = script.steps(60).pop().unwrap().meta;
+        let source = Ts33::new(script.base + (script.frame - 1) * 3_600);
+        for later in [0, 1] {
+            let placed = script.timeline.place(&cue, script.now).unwrap();
+            assert_eq!((placed.meta.dts - video.dts, placed.cut), (later, None));
+        }
+        let offset_90k = script.timeline.offset_90k(cue.track).unwrap();
+        assert_eq!(source.offset(offset_90k), video.dts.wrapped());
+    }
+    script.timeline.source_break(script.now);
+    assert_eq!(script.timeline.offset_90k(cue.track), None);
+}
