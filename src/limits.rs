@@ -39,6 +39,11 @@ pub const ORIGIN_RETRY_MS_MAX: u64 = 2_000;
 /// Bytes read from an origin socket at once.
 pub const ORIGIN_READ_BYTES: usize = 64 << 10;
 
+/// Most of an origin's first burst that is held to see how old it is, bytes.
+pub const CONNECT_BURST_BYTES_MAX: usize = 16 << 20;
+/// Most media that an origin's first burst counts for, 90 kHz ticks (10 s).
+pub const CONNECT_BURST_TICKS_MAX: i64 = 900_000;
+
 // ---- MPEG-TS in
 
 /// Most elementary streams of one programme that become tracks.

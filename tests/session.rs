@@ -171,3 +171,22 @@ fn numbers_of_the_next_session_are_above_those_of_the_last() {
     assert!(next.epoch().id > last);
     assert!(next.epoch().first_discontinuity_sequence() > session.epoch().first_discontinuity_sequence());
 }
+
+#[test]
+fn a_burst_of_the_past_ends_now_and_not_begins_now() {
+    let mut session = open(None, START);
+    session.poll(START);
+    let mut radio = Radio::new();
+    let burst: Vec<u8> = (0..300).flat_map(|_| radio.next()).collect(); // 7.2 s
+    session.on_origin(OriginEvent::Connected, START);
+    for chunk in burst.chunks(65_536) {
+        assert_eq!(session.ingest(chunk, START).consumed, chunk.len());
+    }
+    let now = play(&mut session, &mut radio, 5, START.plus_us(FRAME_US));
+    let snapshot = session.view().ts.unwrap().snapshot();
+    let last = snapshot.segments.last().expect("the burst alone has segments");
+    let end = last.cut.start.unix_us() + 2_000_000;
+    assert!(end <= now.unix_us + 300_000, "{} us in the future", end - now.unix_us);
+    assert!(end + 3_000_000 >= now.unix_us, "{} us ago", now.unix_us - end);
+    assert!(snapshot.segments.len() >= 5);
+}

@@ -27,7 +27,7 @@ use crate::time::{MediaTime, Now};
 use crate::timeline::{Cut, Epoch};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A cut whose sample is missing is made at the first picture this far behind it, 90 kHz ticks.
@@ -74,6 +74,8 @@ pub struct TsShared {
     version: AtomicU64,
     snapshot: Mutex<Arc<TsSnapshot>>,
     joins: Mutex<Arc<[JoinPoint]>>,
+    /// DTS of the newest published sample of audio or video.
+    newest_dts: AtomicI64,
 }
 
 impl TsShared {
@@ -95,9 +97,10 @@ impl TsShared {
     pub fn newest_join(&self) -> Option<JoinPoint> {
         self.joins().last().cloned()
     }
-    /// The newest join point at or before `time`, else the oldest.
-    pub fn join_before(&self, time: MediaTime) -> Option<JoinPoint> {
+    /// The newest join point that lies at least `ticks` of 90 kHz before the newest sample, else the oldest.
+    pub fn join_back(&self, ticks: i64) -> Option<JoinPoint> {
         let joins = self.joins();
+        let time = MediaTime(self.newest_dts.load(Ordering::Acquire)) + -ticks;
         joins.iter().rev().find(|join| join.dts <= time).or(joins.first()).cloned()
     }
 }
@@ -143,6 +146,7 @@ pub struct TsPackager {
     state: State,
     window: Window,
     joins: VecDeque<JoinPoint>,
+    newest_dts: MediaTime,
     /// The next cut is a discontinuity that only this packager had.
     broken: bool,
     /// Such discontinuities so far: they count on top of the timeline's.
@@ -175,6 +179,7 @@ impl TsPackager {
             version: AtomicU64::new(0),
             snapshot: Mutex::new(Arc::new(TsSnapshot::empty(epoch))),
             joins: Mutex::new(Arc::default()),
+            newest_dts: AtomicI64::new(i64::MIN),
         });
         let mut packager = TsPackager {
             mux: TsMuxer::new(config.mux),
@@ -187,6 +192,7 @@ impl TsPackager {
             tracks: Vec::new(),
             state: State::Waiting { from: 0 },
             joins: VecDeque::new(),
+            newest_dts: MediaTime(i64::MIN),
             broken: false,
             own_discontinuities: 0,
             packets: Vec::new(),
@@ -308,6 +314,9 @@ impl TsPackager {
         let frame_ticks = lane.track.as_deref().and_then(frame_ticks);
         let cut = self.due_cut(feed, kind, &pick.meta);
         let Some((meta, mut data)) = self.lanes.take(feed, pick.lane) else { return };
+        if kind != TrackKind::Data {
+            self.newest_dts = self.newest_dts.max(meta.dts);
+        }
         let mut frames = std::mem::take(&mut self.frames);
         if let Some(ticks) = frame_ticks {
             data = self.group(feed, pick.lane, (&meta, data), ticks, &mut frames);
@@ -411,6 +420,7 @@ impl TsPackager {
     fn publish(&mut self) {
         self.store_packets();
         self.store.publish();
+        self.shared.newest_dts.store(self.newest_dts.0, Ordering::Release);
         let due = std::mem::take(&mut self.due);
         if due.window {
             if let Some(pos) = self.window.oldest_pos() {

@@ -67,7 +67,7 @@ impl Intake {
     pub fn source_break(&mut self, now: Now) {
         self.timeline.source_break(now);
         if let Some(pacer) = &mut self.pacer {
-            *pacer = Pacer::new(Default::default());
+            pacer.restart();
         }
         for ring in &mut self.feed.rings {
             ring.ring.push_gap();

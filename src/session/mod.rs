@@ -11,6 +11,7 @@
 //! of [`Session::poll`].
 #![forbid(unsafe_code)]
 
+mod burst;
 mod intake;
 pub mod shared;
 pub mod viewers;
@@ -22,6 +23,7 @@ use crate::store::Arena;
 use crate::time::Now;
 use crate::timeline::pacer::{Pacer, PacerConfig};
 use crate::timeline::{Epoch, Timeline, TimelineConfig};
+use burst::ConnectBurst;
 use intake::Intake;
 use shared::{ChannelState, ChannelView, TrackSummary};
 use std::collections::VecDeque;
@@ -86,6 +88,10 @@ pub struct Session {
     config: Arc<SessionConfig>,
     arena: Arc<Arena>,
     demuxer: Demuxer,
+    /// Until it is known what the origin's first bytes are.
+    burst: Option<ConnectBurst>,
+    /// The rest of such a burst, while the pacer holds it.
+    backlog: Vec<u8>,
     intake: Intake,
     packager: Option<TsPackager>,
     commands: VecDeque<Command>,
@@ -113,6 +119,8 @@ impl Session {
         let pacer = config.pace.then(|| Pacer::new(PacerConfig::default()));
         Session {
             demuxer: Demuxer::new(DemuxConfig { program: config.program }),
+            burst: Some(ConnectBurst::new(DemuxConfig { program: config.program })),
+            backlog: Vec::new(),
             intake: Intake::new(timeline, pacer, config.video_ring, config.audio_ring),
             packager: None,
             commands: VecDeque::from([Command::OpenOrigin]),
@@ -150,12 +158,40 @@ impl Session {
         }
     }
 
-    /// Takes bytes from the origin's body. Everything that they complete is published before this returns.
+    /// Takes bytes from the origin's body. Everything that they complete is published before this returns, but for the first
+    /// moments of a session, when bytes are held to see whether they are a burst of the past.
     pub fn ingest(&mut self, bytes: &[u8], now: Now) -> Ingested {
+        if let Some(burst) = &mut self.burst {
+            burst.take(bytes, now);
+            self.end_burst(now);
+            return Ingested { consumed: bytes.len(), resume_us: None };
+        }
+        if !self.backlog.is_empty() {
+            let backlog = std::mem::take(&mut self.backlog);
+            let ingested = self.demux(&backlog, now);
+            if ingested.consumed < backlog.len() {
+                self.backlog = backlog[ingested.consumed..].to_vec();
+                return Ingested { consumed: 0, ..ingested };
+            }
+        }
+        self.demux(bytes, now)
+    }
+
+    fn demux(&mut self, bytes: &[u8], now: Now) -> Ingested {
         self.intake.begin(now);
         let consumed = self.demuxer.push(bytes, &mut self.intake);
         self.pull(now);
         Ingested { consumed, resume_us: self.intake.resume_us.take() }
+    }
+
+    /// Once the first burst is over: begins the timeline as far back as the burst reaches, and goes on with what was held.
+    fn end_burst(&mut self, now: Now) {
+        let Some(age) = self.burst.as_ref().and_then(|burst| burst.over(now)) else { return };
+        let Some(burst) = self.burst.take() else { return };
+        self.intake.timeline.begin_before_now(age);
+        let held = burst.into_held();
+        let consumed = self.demux(&held, now).consumed;
+        self.backlog = held[consumed..].to_vec();
     }
 
     /// Tells what became of the origin's connection.
@@ -164,6 +200,8 @@ impl Session {
             OriginEvent::Connecting => self.origin = OriginState::Connecting,
             OriginEvent::Connected => self.origin = OriginState::Connected,
             OriginEvent::Down(reason) => {
+                self.burst = None;
+                self.backlog = Vec::new();
                 self.intake.begin(now);
                 self.demuxer.end(&mut self.intake);
                 self.intake.source_break(now);
@@ -175,6 +213,7 @@ impl Session {
 
     /// Runs the clocks: late flushes, idle ends. Returns the next thing to do.
     pub fn poll(&mut self, now: Now) -> Option<Command> {
+        self.end_burst(now);
         if let Some(packager) = &mut self.packager {
             packager.poll_flush(now);
         }

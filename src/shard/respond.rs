@@ -21,7 +21,6 @@ use crate::package::snapshot::TsSnapshot;
 use crate::route::{Route, RouteError, route};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::store::Held;
-use crate::time::{MediaTime, Now};
 use glommio::net::TcpStream;
 use std::io;
 use std::net::IpAddr;
@@ -196,11 +195,9 @@ fn segments_wanted(head: &Head<'_>) -> usize {
 }
 
 /// A continuous viewer may begin once there is a key sample.
-fn joinable(view: &ChannelView, now: Now) -> Option<(Arc<TsShared>, u64)> {
+fn joinable(view: &ChannelView) -> Option<(Arc<TsShared>, u64)> {
     let ts = view.ts.as_ref()?;
-    // Output time is the wall clock of a sample's arrival.
-    let wanted = MediaTime::from_unix_us(now.unix_us) + -LIVE_JOIN_BACK_TICKS;
-    Some((ts.clone(), ts.join_before(wanted)?.pos))
+    Some((ts.clone(), ts.join_back(LIVE_JOIN_BACK_TICKS)?.pos))
 }
 
 enum Playlist {
@@ -259,7 +256,7 @@ impl Answering<'_> {
     }
 
     /// Opens the channel's session if there is none, and waits until `probe` finds what it wants.
-    async fn wait<T>(&mut self, channel: u32, probe: impl Fn(&ChannelView, Now) -> Option<T>) -> Result<T, Refusal> {
+    async fn wait<T>(&mut self, channel: u32, probe: impl Fn(&ChannelView) -> Option<T>) -> Result<T, Refusal> {
         let shard = self.shard;
         let mirror = shard.mirror(channel);
         let deadline_us = shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
@@ -268,7 +265,7 @@ impl Answering<'_> {
             let now = shard.now();
             shard.touch(channel, now);
             let view = mirror.view();
-            if let Some(found) = probe(&view, now) {
+            if let Some(found) = probe(&view) {
                 self.watch.enter(Phase::Sending, now.mono_us + SEND_STALL_MS * 1_000);
                 return Ok(found);
             }
@@ -302,7 +299,7 @@ impl Answering<'_> {
             Playlist::Multivariant { .. } => 1,
             Playlist::Media => segments_wanted(asked.head),
         };
-        let wanted = self.wait(channel, |view, _| playable(view, segments_min)).await;
+        let wanted = self.wait(channel, |view| playable(view, segments_min)).await;
         // A player that wants more than there is after the longest hold gets what there is.
         let found = wanted.or_else(|refusal| playable(&self.shard.mirror(channel).view(), 1).ok_or(refusal));
         match found {

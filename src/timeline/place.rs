@@ -62,6 +62,9 @@ pub struct Timeline {
     generations: u32,
     /// Output DTS of the sample that ended the last wait. Whatever lies before it came too late.
     opened_at: MediaTime,
+    /// Age of the first bytes, see [`Timeline::begin_before_now`], and the DTS of the reference's first sample among them.
+    first_lead: i64,
+    first_dts: Option<Ts33>,
     cutter: Cutter,
     drift: Drift,
 }
@@ -82,6 +85,8 @@ impl Timeline {
             stand_in: None,
             generations: 0,
             opened_at: MediaTime(i64::MIN),
+            first_lead: 0,
+            first_dts: None,
             cutter: Cutter::new(&config, epoch),
             drift: Drift::new(),
         }
@@ -123,6 +128,14 @@ impl Timeline {
         match self.pcr.home.and_then(|home| bases.get_mut(home)) {
             Some(mapping) => mapping.clock = base,
             None => self.adopt_pcr(base),
+        }
+    }
+
+    /// The source's first bytes are a burst of the past, of this many 90 kHz ticks: the epoch begins that much before the wall clock,
+    /// so that its newest sample, and not its first, is now. To be called before the first sample; without effect later.
+    pub fn begin_before_now(&mut self, ticks: i64) {
+        if self.generations == 0 {
+            self.first_lead = ticks.max(0);
         }
     }
 
@@ -179,6 +192,9 @@ impl Timeline {
         };
         let waited = now.mono_us.saturating_sub(since_us) > self.config.segment_max_ms * 1_000;
         let is_reference = self.reference == Some(raw.track);
+        if is_reference {
+            self.first_dts.get_or_insert(stamp.dts);
+        }
         *reference_sends |= is_reference;
         let stands_in = raw.kind == TrackKind::Audio && self.reference.is_some() && !*reference_sends;
         if let (true, Some(mapping)) = (is_reference, *before) {
@@ -203,7 +219,8 @@ impl Timeline {
         }
         let placed = self.tracks.iter().filter(|track| track.kind != TrackKind::Data);
         let earliest = placed.filter_map(TrackState::next_output).map(|next| next.dts.max(next.pts_max)).max();
-        let output = earliest.map_or(self.wall_time(now), |earliest| earliest.max(self.wall_time(now)));
+        let begin = self.wall_time(now) + -self.age_of_first(stamp);
+        let output = earliest.map_or(begin, |earliest| earliest.max(begin));
         self.generations += 1;
         let clock = self.pcr.last.map(|last| last.base).filter(|base| plausible_lead(stamp.dts.since(*base)));
         self.pcr.home = clock.map(|_| self.generations);
@@ -477,6 +494,16 @@ impl Timeline {
     }
 
     /// The wall clock on the output timeline, counted on by the monotonic clock.
+    /// How old the epoch's first sample is by the burst it came in, 90 kHz ticks.
+    fn age_of_first(&self, stamp: Stamp) -> i64 {
+        match self.first_dts {
+            Some(first) if self.generations == 0 => {
+                (self.first_lead - stamp.dts.since(first)).clamp(0, self.first_lead)
+            }
+            _ => 0,
+        }
+    }
+
     fn wall_time(&self, now: Now) -> MediaTime {
         MediaTime::from_unix_us(self.wall.unix_us + now.since_us(self.wall))
     }
