@@ -101,6 +101,11 @@ pub const WINDOW_TARGETS_MIN: u64 = 3;
 /// A first playlist request is held this long before 503 (ExoPlayer gives up at 8 s, hls.js at 10 s).
 pub const FIRST_PLAYLIST_HOLD_MS: u64 = 7_000;
 
+/// A playlist of fewer segments is one that players begin on with nothing else in their buffers.
+pub const COLD_SEGMENTS: usize = 3;
+/// Such a playlist is held for its next segment when that is due within this time, milliseconds.
+pub const COLD_RELOAD_HOLD_MS: u64 = 700;
+
 // ---- continuous MPEG-TS
 
 /// A flush of the live stream at the latest after this many bytes.

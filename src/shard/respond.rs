@@ -14,13 +14,14 @@ use crate::http::response::{
     write_unsatisfiable,
 };
 use crate::http::url::Target;
-use crate::limits::{FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS, SEND_STALL_MS};
+use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS, SEND_STALL_MS};
 use crate::metrics::Format;
 use crate::package::mpegts::TsShared;
 use crate::package::snapshot::TsSnapshot;
 use crate::route::{Route, RouteError, route};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::store::Held;
+use crate::time::Now;
 use glommio::net::TcpStream;
 use std::io;
 use std::net::IpAddr;
@@ -180,9 +181,18 @@ async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: 
 }
 
 /// A playlist is worth sending once it lists `segments_min` segments, at least one.
-fn playable(view: &ChannelView, segments_min: usize) -> Option<(Arc<TsSnapshot>, u64)> {
+fn playable(view: &ChannelView, segments_min: usize) -> Option<Playable> {
     let snapshot = view.ts.as_ref()?.snapshot();
     (snapshot.segments.len() >= segments_min.max(1)).then_some((snapshot, view.target_duration_s))
+}
+
+/// Whether a playlist that is still short is about to get its next segment. A player that begins on the first segment or two has nothing
+/// else in its buffer: if its reload comes just before the next one is listed, it waits for half a target duration and runs dry.
+fn next_segment_is_due(snapshot: &TsSnapshot, now: Now) -> bool {
+    let Some(last) = snapshot.segments.last().filter(|_| snapshot.segments.len() < COLD_SEGMENTS) else { return false };
+    let due = last.cut.start + 2 * last.duration_90k;
+    let late_us = now.unix_us as i64 - due.unix_us() as i64;
+    late_us.unsigned_abs() < COLD_RELOAD_HOLD_MS * 1_000
 }
 
 /// How many segments the asking player wants to see at first. Browsers' own HLS players say that they fetch for a media element, and
@@ -199,6 +209,9 @@ fn joinable(view: &ChannelView) -> Option<(Arc<TsShared>, u64)> {
     let ts = view.ts.as_ref()?;
     Some((ts.clone(), ts.join_back(LIVE_JOIN_BACK_TICKS)?.pos))
 }
+
+/// A snapshot with something to play, and its target duration in seconds.
+type Playable = (Arc<TsSnapshot>, u64);
 
 enum Playlist {
     Multivariant { why: &'static str },
@@ -256,10 +269,15 @@ impl Answering<'_> {
     }
 
     /// Opens the channel's session if there is none, and waits until `probe` finds what it wants.
-    async fn wait<T>(&mut self, channel: u32, probe: impl Fn(&ChannelView) -> Option<T>) -> Result<T, Refusal> {
+    async fn wait<T>(
+        &mut self,
+        channel: u32,
+        hold_ms: u64,
+        probe: impl Fn(&ChannelView) -> Option<T>,
+    ) -> Result<T, Refusal> {
         let shard = self.shard;
         let mirror = shard.mirror(channel);
-        let deadline_us = shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
+        let deadline_us = shard.now().mono_us + hold_ms * 1_000;
         let phase_deadline_us = deadline_us + SEND_STALL_MS * 1_000;
         loop {
             let now = shard.now();
@@ -283,6 +301,17 @@ impl Answering<'_> {
         }
     }
 
+    /// Waits for a playlist of so many segments; what there is of it after the longest hold is good too.
+    async fn wait_for_segments(
+        &mut self,
+        channel: u32,
+        segments_min: usize,
+        hold_ms: u64,
+    ) -> Result<Playable, Refusal> {
+        let wanted = self.wait(channel, hold_ms, |view| playable(view, segments_min)).await;
+        wanted.or_else(|refusal| playable(&self.shard.mirror(channel).view(), 1).ok_or(refusal))
+    }
+
     /// HEAD on an entry point answers from rules alone.
     async fn entry_head(&mut self, asked: Asked<'_>, format: Format, why: &str) -> io::Result<Next> {
         let mut out = Vec::new();
@@ -299,9 +328,12 @@ impl Answering<'_> {
             Playlist::Multivariant { .. } => 1,
             Playlist::Media => segments_wanted(asked.head),
         };
-        let wanted = self.wait(channel, |view| playable(view, segments_min)).await;
-        // A player that wants more than there is after the longest hold gets what there is.
-        let found = wanted.or_else(|refusal| playable(&self.shard.mirror(channel).view(), 1).ok_or(refusal));
+        let mut found = self.wait_for_segments(channel, segments_min, FIRST_PLAYLIST_HOLD_MS).await;
+        if let (Ok((snapshot, _)), Playlist::Media) = (&found, &which)
+            && next_segment_is_due(snapshot, self.shard.now())
+        {
+            found = self.wait_for_segments(channel, snapshot.segments.len() + 1, COLD_RELOAD_HOLD_MS).await;
+        }
         match found {
             Ok((snapshot, target_duration_s)) => {
                 self.saw(asked, channel, target_duration_s);
@@ -414,7 +446,7 @@ impl Answering<'_> {
     }
 
     async fn live(&mut self, asked: Asked<'_>, channel: u32, why: &str) -> io::Result<Next> {
-        let (ts, pos) = match self.wait(channel, joinable).await {
+        let (ts, pos) = match self.wait(channel, FIRST_PLAYLIST_HOLD_MS, joinable).await {
             Ok(found) => found,
             Err(refusal) => return self.refuse(asked, refusal).await,
         };
