@@ -307,6 +307,9 @@ const MEDIA: &[(&str, &[&str])] = &[
     ("exo-ts/sample_h262_mpeg_audio.ts", &["0:v:0", "0:a:0"]),
     ("exo-ts/sample_h264.ts", &["0:v:0"]),
     ("exo-ts/sample_h264_iframes_only.ts", &["0:v:0"]),
+    ("ts/test-100.1.ts", &["0:v:0"]),
+    ("exo-ts/sample_h265_rps_pred.ts", &["0:v:0"]),
+    ("ts/test-206.1.ts", &["0:v:0", "0:a:0"]),
 ];
 
 #[test]
