@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 /// One past the largest PCR, 27 MHz.
 const WRAP_27M: i64 = (1 << 33) * 300;
+/// Longest interval between two PCRs, 27 MHz (ISO/IEC 13818-1 2.7.2: 100 ms).
+const PCR_INTERVAL_27M_MAX: i64 = 2_700_000;
 /// PCRs kept: a PES packet is judged when it is whole, and its first byte may lie many PCRs back.
 const POINTS_MAX: usize = 256;
 
@@ -28,14 +30,16 @@ impl Clock {
         step
     }
 
-    /// Arrival of packet `packet`, 27 MHz: between two PCRs in proportion, outside them at the nearest rate. `None` before the first PCR.
+    /// Arrival of packet `packet`, 27 MHz: between two PCRs in proportion, outside them at the nearest rate, yet behind the last at most
+    /// as late as the next one may come, for the rate of a last, short interval says little. `None` before the first PCR.
     pub fn time(&self, packet: u64) -> Option<i64> {
         let after = self.points.partition_point(|(known, _)| *known <= packet);
         let begin = after.saturating_sub(1).min(self.points.len().saturating_sub(2));
         let (from_packet, from) = *self.points.get(begin)?;
         let Some((to_packet, to)) = self.points.get(begin + 1) else { return Some(from) };
         let rate = (to - from) as f64 / (to_packet - from_packet) as f64;
-        Some(from + (rate * (packet as f64 - from_packet as f64)) as i64)
+        let time = from + (rate * (packet as f64 - from_packet as f64)) as i64;
+        Some(if packet > *to_packet { time.min(to + PCR_INTERVAL_27M_MAX) } else { time })
     }
 }
 
@@ -69,6 +73,8 @@ mod tests {
         assert_eq!(clock.push(30, Pcr { base: 1_000, extension: 0 }), Some(100 * 300));
         let since_start = |packet| (clock.time(packet).unwrap() - start) / 300;
         assert_eq!([9, 10, 15, 20, 25, 30, 40].map(since_start), [-180, 0, 900, 1_800, 1_850, 1_900, 2_000]);
+        let last = clock.time(30).unwrap();
+        assert_eq!(clock.time(1_000_000), Some(last + PCR_INTERVAL_27M_MAX));
         // DTS 0 lies at the wrap, where packet 15 arrives.
         assert_eq!(stamp_minus_time_ms(0, clock.time(15).unwrap()), 0.0);
         assert_eq!(stamp_minus_time_ms(90, clock.time(15).unwrap()), 1.0);
