@@ -54,20 +54,27 @@ impl Epoch {
         Epoch { id: last_known_sequence.map_or(0, |last| last.saturating_add(1)).max(now.unix_us / 1_000_000) }
     }
 
-    /// The first discontinuity sequence number: the epoch's minutes since 2026, and not its seconds since 1970, for hls.js walks an
-    /// array of that length at every level it loads (measured: 10 million are unnoticed, 1.8 billion hang the page).
+    /// The first discontinuity sequence number: the epoch's time since 2026 in units of [`DISCONTINUITY_UNIT_S`].
+    ///
+    /// Epochs that a player meets one after the other must differ in it: hls.js takes equal numbers for one timeline, puts the new
+    /// epoch's samples in another place than its playlist says, and stands still for as long as the epoch before was old (measured: 20 s).
+    /// It is not unix seconds, for hls.js walks an array of that length at every level it loads (measured: 10 million are unnoticed,
+    /// 1.8 billion hang the page).
     pub fn first_discontinuity_sequence(self) -> u64 {
-        self.id.saturating_sub(UNIX_S_2026) / 60
+        self.id.saturating_sub(UNIX_S_2026) / DISCONTINUITY_UNIT_S
     }
 
     /// The lowest id whose first discontinuity sequence number is above `last`: with it a session that comes back does not regress.
     pub fn id_after_discontinuity(last: u64) -> u64 {
-        last.saturating_add(1).saturating_mul(60).saturating_add(UNIX_S_2026)
+        last.saturating_add(1).saturating_mul(DISCONTINUITY_UNIT_S).saturating_add(UNIX_S_2026)
     }
 }
 
 /// 2026-01-01T00:00:00Z, seconds since 1970.
 const UNIX_S_2026: u64 = 1_767_225_600;
+
+/// Seconds: about what passes until a player has the first segment of an epoch, so that no two epochs it plays share a unit.
+const DISCONTINUITY_UNIT_S: u64 = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub struct TimelineConfig {

@@ -6,7 +6,7 @@ use crate::time::{WRAP_33, ticks_from_us};
 
 const START: Now = Now { mono_us: 5_000_000, unix_us: 1_800_000_000_000_000 };
 /// Minutes from 2026-01-01 to `START`.
-const FIRST_DISCONTINUITY_SEQUENCE: u64 = 546_240;
+const FIRST_DISCONTINUITY_SEQUENCE: u64 = 8_193_600;
 const CONFIG: TimelineConfig = TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 4_000 };
 
 /// A source of 25 fps video without B pictures and a key every `gop` frames, audio 0.3 s behind it.
@@ -63,6 +63,14 @@ fn an_epoch_never_begins_below_what_is_known() {
     assert_eq!(Epoch::begin(None, START).id, 1_800_000_000);
     assert_eq!(Epoch::begin(Some(7), START).id, 1_800_000_000);
     assert_eq!(Epoch::begin(Some(1_900_000_000), START).id, 1_900_000_001);
+}
+
+#[test]
+fn epochs_a_segment_apart_differ_in_discontinuity_sequence() {
+    let [first, restarted] = [1_800_000_000, 1_800_000_004].map(|id| Epoch { id });
+    assert!(restarted.first_discontinuity_sequence() > first.first_discontinuity_sequence());
+    let after = Epoch { id: Epoch::id_after_discontinuity(restarted.first_discontinuity_sequence()) };
+    assert_eq!(after.first_discontinuity_sequence(), restarted.first_discontinuity_sequence() + 1);
 }
 
 #[test]
