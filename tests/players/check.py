@@ -17,11 +17,10 @@ import urllib.request
 from pathlib import Path
 
 import clients
+import restart
 from clients import HERE, Verdict
 
 WARM_SECONDS = 10
-# Chromium's own HLS takes a live playlist of one or two segments for broken (DEMUXER_ERROR_COULD_NOT_PARSE), whoever serves it.
-NATIVE_SEGMENTS_MIN = 3
 # Long enough for every rule of the stream checker to be met many times.
 CAPTURE_SECONDS_MIN = 60
 
@@ -87,25 +86,12 @@ def play(demo, seconds):
     """Every client, cold and warm: (name, verdict) as they come."""
     cold = {"hlsjs": "index.m3u8", "native": "index.m3u8", "mpegtsjs": "stream.ts"}
     for channel, (player, name) in enumerate(cold.items(), start=2):
-        label = f"cold {player}"
-        if player == "native":
-            label += f", from segment {NATIVE_SEGMENTS_MIN} on"
-            wait_for_segments(demo.url(channel, name), NATIVE_SEGMENTS_MIN)
-        yield label, clients.browser(player, demo.url(channel, name), min(seconds, 10), rebuffers_max=1)
+        yield f"cold {player}", clients.browser(player, demo.url(channel, name), min(seconds, 10), rebuffers_max=1)
     for player, name in cold.items():
         yield f"warm {player}", clients.browser(player, demo.url(1, name), seconds)
     for name, label in (("index.m3u8", "HLS"), ("stream.ts", "TS")):
         for client in (clients.ffmpeg, clients.mpv, clients.vlc):
             yield f"warm {client.__name__} on {label}", client(demo.url(1, name), seconds)
-
-
-def wait_for_segments(url, count):
-    """Opens the channel and waits until its playlist lists that many segments, at most 20 s."""
-    for _ in range(40):
-        media_url = addresses(fetch(url).decode(), url)[0]
-        if len(addresses(fetch(media_url).decode(), media_url)) >= count:
-            return
-        time.sleep(0.5)
 
 
 def checker(command, wanted):
@@ -198,6 +184,7 @@ def main():
                 tell(name, verdict)
         finally:
             tell("SIGTERM ends it", demo.stop())
+        tell("hls.js through kill -9 and restart", restart.hls_through_restart(options.binaries, folder))
     sys.exit(1 if failed else 0)
 
 

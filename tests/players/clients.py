@@ -3,6 +3,7 @@
 Each returns a Verdict. A client that is not installed is skipped, with words; the reasons of a failure name the figure that is wrong.
 """
 
+import functools
 import json
 import os
 import re
@@ -42,6 +43,7 @@ class Verdict:
         return "; ".join(filter(None, [figures, self.skipped, *self.reasons]))
 
 
+@functools.cache
 def chromium():
     """A browser that starts, or None: on Ubuntu the command may be there and ask for a snap."""
     names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
@@ -52,13 +54,24 @@ def chromium():
     return None
 
 
+def browser_missing():
+    """Why no browser can play here, or nothing."""
+    if chromium() and shutil.which("node") and (HERE / "node_modules").is_dir():
+        return ""
+    return "Chromium, Node.js or the players' modules are not installed"
+
+
+def browser_environment():
+    """What play.mjs runs in."""
+    return {**os.environ, "CHROMIUM": chromium()}
+
+
 def browser(player, url, seconds, rebuffers_max=0):
     """hls.js, mpegts.js or Chromium's own HLS, through play.mjs."""
-    executable = chromium()
-    if not executable or not shutil.which("node") or not (HERE / "node_modules").is_dir():
-        return Verdict(skipped="Chromium, Node.js or the players' modules are not installed")
+    if reason := browser_missing():
+        return Verdict(skipped=reason)
     command = ["node", str(HERE / "play.mjs"), player, url, "--seconds", str(seconds)]
-    run = finished(command, seconds, env={**os.environ, "CHROMIUM": executable})
+    run = finished(command, seconds, env=browser_environment())
     if run is None or run.returncode == 2:
         return Verdict(reasons=["the harness failed: " + (run.stderr.strip()[-300:] if run else "it hung")])
     seen = json.loads(run.stdout)

@@ -1,7 +1,8 @@
-// play.mjs hlsjs|native|mpegtsjs URL [--seconds N] [--screenshot FILE]
+// play.mjs hlsjs|native|mpegtsjs URL [--seconds N] [--trace] [--screenshot FILE]
 //
 // Plays a live URL in headless Chromium and prints what a viewer would notice as one line of JSON. It measures, and leaves the verdict to
 // the caller: exit 0 = measured, 1 = nothing played within 20 s, 2 = the harness itself failed.
+// With --trace it prints a line of figures ten times a second instead, from the start on and whatever happens, until it is stopped.
 // CHROMIUM names the browser's executable.
 import { chromium } from 'playwright-core';
 import fs from 'node:fs';
@@ -19,10 +20,10 @@ const BROWSER_ARGS = ['--no-sandbox', '--autoplay-policy=no-user-gesture-require
 
 const { values: options, positionals: [player, url] } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '15' }, screenshot: { type: 'string' } },
+  options: { seconds: { type: 'string', default: '15' }, trace: { type: 'boolean' }, screenshot: { type: 'string' } },
 });
 if (!(player in LIBRARIES) || !url) {
-  console.error(`usage: play.mjs ${Object.keys(LIBRARIES).join('|')} URL [--seconds N] [--screenshot FILE]`);
+  console.error(`usage: play.mjs ${Object.keys(LIBRARIES).join('|')} URL [--seconds N] [--trace] [--screenshot FILE]`);
   process.exit(2);
 }
 
@@ -91,6 +92,13 @@ async function measure(page) {
   };
 }
 
+// For who wants to see an outage: the verdict needs the course of things, not their sum.
+async function trace(page) {
+  for (const end = Date.now() + Number(options.seconds) * 1000; Date.now() < end; await sleep(100)) {
+    console.log(JSON.stringify(await page.evaluate(() => window.figures())));
+  }
+}
+
 let browser;
 try {
   const server = await servePage();
@@ -102,6 +110,11 @@ try {
   page.on('pageerror', (error) => console_.push(error.message));
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.evaluate(([name, address]) => window.startPlayer(name, address), [player, url]);
+  if (options.trace) {
+    await trace(page);
+    await browser.close();
+    process.exit(0);
+  }
   const measured = await measure(page);
   if (options.screenshot) await page.screenshot({ path: options.screenshot });
   console.log(JSON.stringify({ player, url, ...measured, ...network, console: console_ }));
