@@ -1,9 +1,10 @@
 //! One client connection: accept, read heads, answer, keep alive, or go over to a live stream. A panic ends only its connection.
 
 use super::deadlines::{Phase, WatchGuard};
+use super::live::Live;
 use super::pump::Pump;
 use super::respond::{self, Answering, Next};
-use super::{Shard, live, socket};
+use super::{Shard, socket};
 use crate::http::request::{Parsed, Progress, parse};
 use crate::limits::{NOTSENT_LOWAT_BYTES, REQUEST_HEAD_BYTES_MAX, REQUEST_READ_BYTES};
 use crate::metrics::Format;
@@ -138,12 +139,19 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
             break Ok(next);
         }
         carry.drain(..consumed);
+        watch.channel.set(None);
         watch.enter(Phase::Idle, shard.now().mono_us + keepalive_us);
+        // A client that has its next request ready each time must not keep others waiting.
+        glommio::executor().yield_if_needed().await;
     };
     drop(carry);
     if let Ok(Next::Live { pump, pos, channel }) = next {
         watch.enter(Phase::Live, u64::MAX);
-        run_live(shard, &pump, pos, channel, &mut stream).await;
+        let joined = Joined::new(shard, &pump, channel, fd, pos);
+        let live = Live { shard, pump: &pump, watch: &watch, index: joined.index };
+        let ended = live.serve(&mut stream).await;
+        let id = &shard.relay.channels[channel as usize].config.id;
+        tracing::debug!(channel = id, shard = shard.index, ?ended, "continuous viewer left");
     }
     linger(shard, &watch, &mut stream).await;
 }
@@ -171,13 +179,6 @@ async fn read_more(
         poll
     })
     .await
-}
-
-async fn run_live(shard: &Rc<Shard>, pump: &Rc<Pump>, pos: u64, channel: u32, stream: &mut TcpStream) {
-    let joined = Joined::new(shard, pump, channel, stream.as_raw_fd(), pos);
-    let ended = live::serve(shard, pump, joined.index, stream).await;
-    let id = &shard.relay.channels[channel as usize].config.id;
-    tracing::debug!(channel = id, shard = shard.index, ?ended, "continuous viewer left");
 }
 
 /// A viewer in a pump, counted for as long as it is there.
@@ -210,7 +211,7 @@ async fn linger(shard: &Rc<Shard>, watch: &WatchGuard, stream: &mut TcpStream) {
     const LINGER_US: u64 = 1_000_000;
     const LINGER_BYTES_MAX: usize = 256 << 10;
     socket::shutdown_write(stream.as_raw_fd());
-    watch.enter(Phase::Idle, shard.now().mono_us + LINGER_US);
+    watch.enter(Phase::Lingering, shard.now().mono_us + LINGER_US);
     let mut left = LINGER_BYTES_MAX;
     let mut sink = [0; 512];
     while left > 0 {

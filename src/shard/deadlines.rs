@@ -16,8 +16,10 @@ pub(crate) enum Phase {
     Waiting,
     /// An answer is being sent.
     Sending,
-    /// A continuous viewer; the pump has its own clock.
+    /// A continuous viewer; there is a deadline while its socket is full.
     Live,
+    /// All is sent; what the peer still sends is thrown away.
+    Lingering,
     /// A connection to an origin.
     Origin,
 }
@@ -30,15 +32,18 @@ impl Phase {
             Phase::Waiting => "waited too long for media",
             Phase::Sending => "no progress in reading the answer",
             Phase::Live => "no progress in reading the stream",
+            Phase::Lingering => "did not close after the answer",
             Phase::Origin => "origin sent nothing in time",
         }
     }
 }
 
-/// One socket under watch. Dropping it ends the watch; do so before closing the descriptor.
+/// One socket under watch.
 pub(crate) struct Watch {
-    pub fd: RawFd,
+    fd: RawFd,
     pub phase: Cell<Phase>,
+    /// Index of the channel that it is about, once known; for the log.
+    pub channel: Cell<Option<u32>>,
     /// Monotonic time, microseconds; `u64::MAX` for none.
     deadline_us: Cell<u64>,
     cut: Cell<bool>,
@@ -59,7 +64,7 @@ impl Watch {
     pub fn was_cut(&self) -> bool {
         self.cut.get()
     }
-    /// Shuts the socket down now.
+    /// Shuts the socket down now. Does nothing once the watch has ended: the descriptor may be another socket's by then.
     pub fn cut(&self) {
         if !self.cut.replace(true) {
             super::socket::shutdown(self.fd);
@@ -72,7 +77,7 @@ pub(crate) struct Deadlines {
     table: Rc<RefCell<Vec<Rc<Watch>>>>,
 }
 
-/// A watch that leaves the table when it is dropped.
+/// A watch that leaves the table when it is dropped: do so before closing the descriptor.
 pub(crate) struct WatchGuard(Rc<Watch>);
 
 impl std::ops::Deref for WatchGuard {
@@ -90,6 +95,7 @@ impl WatchGuard {
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
+        self.0.cut.set(true);
         let mut table = self.0.table.borrow_mut();
         let index = self.0.index.get();
         table.swap_remove(index);
@@ -105,6 +111,7 @@ impl Deadlines {
         let watch = Rc::new(Watch {
             fd,
             phase: Cell::new(phase),
+            channel: Cell::new(None),
             deadline_us: Cell::new(deadline_us),
             cut: Cell::new(false),
             index: Cell::new(table.len()),
@@ -114,12 +121,12 @@ impl Deadlines {
         WatchGuard(watch)
     }
 
-    /// Shuts down every socket whose deadline passed; tells each one's phase.
-    pub fn sweep(&self, now_us: u64, mut cut: impl FnMut(Phase)) {
+    /// Shuts down every socket whose deadline passed, and tells of each.
+    pub fn sweep(&self, now_us: u64, mut cut: impl FnMut(&Watch)) {
         for watch in self.table.borrow().iter() {
             if watch.deadline_us.get() <= now_us && !watch.was_cut() {
                 watch.cut();
-                cut(watch.phase.get());
+                cut(watch);
             }
         }
     }
@@ -131,5 +138,44 @@ impl Deadlines {
                 watch.cut();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn the_socket_whose_deadline_passed_is_shut_and_told_of_once() {
+        let (deadlines, (late, mut late_peer), (early, early_peer)) = (Deadlines::default(), pair(), pair());
+        let late = deadlines.watch(late.as_raw_fd(), Phase::Head, 10);
+        let _early = deadlines.watch(early.as_raw_fd(), Phase::Idle, 11);
+        let mut told = Vec::new();
+        for now_us in [9, 10, 10] {
+            deadlines.sweep(now_us, |watch| told.push(watch.phase.get()));
+        }
+        assert_eq!(told, [Phase::Head]);
+        assert!(late.was_cut());
+        assert_eq!(late_peer.read(&mut [0]).unwrap(), 0);
+        early_peer.set_nonblocking(true).unwrap();
+        assert!((&early_peer).read(&mut [0]).is_err(), "still open");
+    }
+
+    #[test]
+    fn a_handle_that_outlives_its_watch_cuts_nothing() {
+        let (deadlines, (near, mut peer)) = (Deadlines::default(), pair());
+        let handle = deadlines.watch(near.as_raw_fd(), Phase::Origin, u64::MAX).handle();
+        handle.cut();
+        peer.set_nonblocking(true).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 }

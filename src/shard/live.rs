@@ -1,5 +1,6 @@
 //! The task of one continuous viewer: waits for its socket to close or to take more, while the pump does the sending.
 
+use super::deadlines::WatchGuard;
 use super::pump::{Pump, ViewerIndex, ViewerState};
 use super::{Shard, socket};
 use futures_lite::AsyncRead;
@@ -20,15 +21,46 @@ pub(crate) enum Ended {
     Broken,
 }
 
-/// Serves a viewer that has joined `pump` at `index`, to its end. The caller takes it out of the pump.
-pub(crate) async fn serve(shard: &Rc<Shard>, pump: &Rc<Pump>, index: ViewerIndex, stream: &mut TcpStream) -> Ended {
-    poll_fn(|cx| {
-        if let Some(ended) = read_side(stream, cx) {
-            return Poll::Ready(ended);
+/// One continuous viewer.
+pub(crate) struct Live<'a> {
+    pub shard: &'a Rc<Shard>,
+    pub pump: &'a Rc<Pump>,
+    pub watch: &'a WatchGuard,
+    pub index: ViewerIndex,
+}
+
+impl Live<'_> {
+    /// Serves the viewer, which has joined the pump, to its end. The caller takes it out of the pump.
+    pub async fn serve(&self, stream: &mut TcpStream) -> Ended {
+        poll_fn(|cx| match read_side(stream, cx) {
+            Some(ended) => Poll::Ready(ended),
+            None => self.write_side(stream, cx),
+        })
+        .await
+    }
+
+    fn write_side(&self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<Ended> {
+        let idle_us = self.shard.relay.config.idle.continuous_viewer_ms * 1_000;
+        loop {
+            let now_us = self.shard.now().mono_us;
+            match self.pump.push(self.index, now_us, cx.waker()) {
+                ViewerState::Head => {
+                    self.watch.extend(u64::MAX);
+                    return Poll::Pending;
+                }
+                ViewerState::Ended => return Poll::Ready(Ended::ByStream),
+                ViewerState::Dead => return Poll::Ready(Ended::Broken),
+                ViewerState::Blocked { next, since_us } => {
+                    self.watch.extend(since_us + idle_us);
+                    match socket::poll_writable(stream, cx, next) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(count)) => self.pump.took(self.index, count, now_us),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Ended::Broken),
+                    }
+                }
+            }
         }
-        write_side(shard, pump, index, stream, cx)
-    })
-    .await
+    }
 }
 
 /// What a viewer sends after its request is thrown away; its end of stream is its leaving.
@@ -44,25 +76,4 @@ fn read_side(stream: &mut TcpStream, cx: &mut Context<'_>) -> Option<Ended> {
         }
     }
     Some(Ended::Broken)
-}
-
-fn write_side(
-    shard: &Rc<Shard>,
-    pump: &Rc<Pump>,
-    index: ViewerIndex,
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-) -> Poll<Ended> {
-    loop {
-        match pump.push(index, shard.now().mono_us, cx.waker()) {
-            ViewerState::Head => return Poll::Pending,
-            ViewerState::Ended => return Poll::Ready(Ended::ByStream),
-            ViewerState::Dead => return Poll::Ready(Ended::Broken),
-            ViewerState::Blocked(next) => match socket::poll_writable(stream, cx, next) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(count)) => pump.took(index, count),
-                Poll::Ready(Err(_)) => return Poll::Ready(Ended::Broken),
-            },
-        }
-    }
 }

@@ -84,39 +84,42 @@ impl Mirror {
     }
 
     /// The pump of the channel's continuous viewers on this shard, started at first need and again for each new store.
-    pub fn pump(self: &Rc<Self>, shard: &Rc<Shard>, ts: &Arc<TsShared>) -> Rc<Pump> {
-        let current = self.pump.borrow().clone();
-        match current {
-            Some(pump) if Arc::ptr_eq(&pump.ts, ts) && !pump.is_closed() => pump,
-            old => {
-                if let Some(old) = old {
-                    old.close();
-                }
-                let pump = Pump::start(shard, self.channel, ts.clone());
-                *self.pump.borrow_mut() = Some(pump.clone());
-                pump
-            }
+    /// `None` when the channel has gone on to another store than `ts`.
+    pub fn pump(&self, shard: &Rc<Shard>, ts: &Arc<TsShared>) -> Option<Rc<Pump>> {
+        if !self.plays(ts) {
+            return None;
         }
+        let mut slot = self.pump.borrow_mut();
+        if let Some(pump) = slot.as_ref().filter(|pump| Arc::ptr_eq(&pump.ts, ts)) {
+            return Some(pump.clone());
+        }
+        let pump = Pump::start(shard, self.channel, ts.clone());
+        if let Some(old) = slot.replace(pump.clone()) {
+            old.close();
+        }
+        Some(pump)
     }
 
-    /// Slow clocks: keeps the session of continuous viewers alive, cuts those that make no progress, lets waiters see the time.
+    /// Whether `ts` is what the channel's session muxes now.
+    fn plays(&self, ts: &Arc<TsShared>) -> bool {
+        self.view.borrow().ts.as_ref().is_some_and(|now| Arc::ptr_eq(now, ts))
+    }
+
+    /// Slow clocks: keeps the session of those who watch alive, ends a pump whose store or viewers are gone, lets waiters
+    /// see the time.
     pub fn sweep(&self, shard: &Rc<Shard>, now: Now) {
-        let watched = match &*self.pump.borrow() {
-            Some(pump) => {
-                pump.sweep(shard, now);
-                pump.viewer_count() > 0
-            }
-            None => false,
-        };
+        let mut watched = false;
+        if let Some(pump) = &*self.pump.borrow() {
+            pump.sweep(now.mono_us);
+            watched = pump.viewer_count() > 0;
+        }
         if watched || self.changed.is_waited_on() || !self.segments_in_flight.borrow().is_empty() {
             shard.touch(self.channel, now);
         }
-        let store_gone = self.view.borrow().ts.is_none();
-        if !watched || store_gone {
-            let gone = self.pump.borrow_mut().take_if(|pump| store_gone || pump.viewer_count() == 0);
-            if let Some(pump) = gone {
-                pump.close();
-            }
+        // A session that ended may have begun anew since: viewers of its old store get their end and come back.
+        let done = |pump: &mut Rc<Pump>| pump.viewer_count() == 0 || !self.plays(&pump.ts);
+        if let Some(pump) = self.pump.borrow_mut().take_if(done) {
+            pump.close();
         }
         self.bound_pinned_blocks(shard);
         self.changed.notify_all();

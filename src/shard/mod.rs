@@ -22,6 +22,7 @@ mod origin;
 mod owner;
 mod pacemaker;
 mod pages;
+mod place;
 mod pump;
 pub mod relay;
 mod respond;

@@ -170,6 +170,7 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
 }
 
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
+    on.watch.channel.set(Some(channel));
     match route {
         Route::Entry { format, why, .. } if asked.head_only => on.entry_head(asked, format, why).await,
         Route::Entry { format: Format::HlsTs, why, .. } => on.hls(asked, channel, Playlist::Multivariant { why }).await,
@@ -440,6 +441,8 @@ impl Answering<'_> {
                 self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
                 self.shard.metrics.sent_bytes(Format::HlsTs).add(sent as u64);
                 self.shard.relay.channels[channel as usize].shared.counters.sent_bytes.add(sent as u64);
+                // A client that reads as fast as this sends never blocks the socket.
+                glommio::executor().yield_if_needed().await;
             }
         }
         Ok(())
@@ -456,8 +459,9 @@ impl Answering<'_> {
         decided(&mut head, Format::MpegTs, why);
         head.end();
         self.send(Status::Ok, &out).await?;
+        // While the head was on its way the session may have ended: so does the stream then.
         let pump = self.shard.mirror(channel).pump(self.shard, &ts);
-        Ok(Next::Live { pump, pos, channel })
+        Ok(pump.map_or(Next::Close, |pump| Next::Live { pump, pos, channel }))
     }
 }
 

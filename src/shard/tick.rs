@@ -1,6 +1,6 @@
 //! What a shard does on every beat: mesh, mirrors, owned sessions; and more rarely: deadlines, viewers, busyness.
 
-use super::deadlines::Phase;
+use super::deadlines::{Phase, Watch};
 use super::mesh::Message;
 use super::{Shard, owner};
 use crate::limits::{SWEEP_MS, TICK_BUSY_MS};
@@ -51,12 +51,7 @@ fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
 }
 
 fn sweep(shard: &Rc<Shard>, now_us: u64, mirrors: &[Rc<super::mirror::Mirror>]) {
-    shard.deadlines.sweep(now_us, |phase| {
-        if phase != Phase::Idle {
-            tracing::info!(shard = shard.index, why = phase.reason(), "connection cut");
-            shard.metrics.viewers_cut.add(1);
-        }
-    });
+    shard.deadlines.sweep(now_us, |watch| log_cut(shard, watch));
     shard.segment_viewers.borrow_mut().expire(now_us, |channel| {
         shard.metrics.viewers(Format::HlsTs).sub(1);
         shard.relay.channels[channel as usize].shared.counters.viewers_hls.sub(1);
@@ -68,6 +63,17 @@ fn sweep(shard: &Rc<Shard>, now_us: u64, mirrors: &[Rc<super::mirror::Mirror>]) 
     shard.mirrors.borrow_mut().retain(|_, mirror| Rc::strong_count(mirror) > 2 || !mirror.is_idle());
     shard.metrics.store_bytes.set(shard.arena.bytes_in_use() as u64);
     shard.metrics.sessions.set(shard.owned.borrow().len() as u64);
+}
+
+/// Says why a viewer was cut. The origin's task speaks for itself; the others just went quiet.
+fn log_cut(shard: &Shard, watch: &Watch) {
+    let phase = watch.phase.get();
+    if matches!(phase, Phase::Idle | Phase::Lingering | Phase::Origin) {
+        return;
+    }
+    let channel = watch.channel.get().map(|channel| shard.relay.channels[channel as usize].config.id.as_str());
+    tracing::info!(channel, shard = shard.index, why = phase.reason(), "viewer cut");
+    shard.metrics.viewers_cut.add(1);
 }
 
 impl Shard {
