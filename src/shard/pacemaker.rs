@@ -52,12 +52,15 @@ impl Heart {
 /// Runs until every shard stopped. `on_beat` is called each time, for signals.
 pub(crate) fn run(relay: &Relay, mut on_beat: impl FnMut()) {
     let mut pulses: Vec<Pulse> = relay.shards.iter().map(|s| Pulse::new(s.heart.clone())).collect();
+    let mut last = Instant::now();
     while pulses.iter().any(|p| !p.heart.is_stopped()) {
         std::thread::sleep(Duration::from_millis(TICK_BUSY_MS));
         on_beat();
         let draining = relay.draining.load(Ordering::Relaxed);
+        let now = Instant::now();
+        let passed = now.duration_since(std::mem::replace(&mut last, now));
         for (index, pulse) in pulses.iter_mut().enumerate() {
-            pulse.give(draining);
+            pulse.give(passed, draining);
             if pulse.is_dead() {
                 tracing::error!(shard = index, "the shard has not moved for {SHARD_DEAD_MS} ms: ending the process");
                 std::process::exit(crate::shard::boot::EXIT_SHARD_DEAD);
@@ -68,36 +71,63 @@ pub(crate) fn run(relay: &Relay, mut on_beat: impl FnMut()) {
 
 struct Pulse {
     heart: Arc<Heart>,
-    given_at: Instant,
-    moved_at: Instant,
     seen: u64,
+    /// Time since the shard was woken last.
+    since_given: Duration,
+    /// Time that the shard has not moved for, as far as this thread saw it pass.
+    silent: Duration,
 }
 
 impl Pulse {
     fn new(heart: Arc<Heart>) -> Self {
-        let now = Instant::now();
-        Pulse { seen: heart.beats(), heart, given_at: now, moved_at: now }
+        Pulse { seen: heart.beats(), heart, since_given: Duration::ZERO, silent: Duration::ZERO }
     }
 
-    fn give(&mut self, draining: bool) {
-        let now = Instant::now();
+    /// `passed`: time since the last call.
+    fn give(&mut self, passed: Duration, draining: bool) {
+        /// When this thread did not run for longer, the shards did not either: the process was stopped, or its machine.
+        const PASSED_MAX: Duration = Duration::from_millis(TICK_IDLE_MS);
         let beats = self.heart.beats();
-        if beats != self.seen || self.heart.is_stopped() {
-            self.seen = beats;
-            self.moved_at = now;
-        }
+        let moved = beats != self.seen || self.heart.is_stopped();
+        self.silent = if moved { Duration::ZERO } else { self.silent + passed.min(PASSED_MAX) };
+        self.seen = beats;
+        self.since_given += passed;
         let busy = draining || self.heart.busy.load(Ordering::Relaxed);
         let period_ms = if busy { TICK_BUSY_MS } else { TICK_IDLE_MS };
         // Half a beat of tolerance: sleep() wakes late, never early, and a skipped beat would double the period.
-        if now.duration_since(self.given_at) + Duration::from_millis(TICK_BUSY_MS / 2)
-            >= Duration::from_millis(period_ms)
-        {
-            self.given_at = now;
+        if self.since_given + Duration::from_millis(TICK_BUSY_MS / 2) >= Duration::from_millis(period_ms) {
+            self.since_given = Duration::ZERO;
             self.heart.wake();
         }
     }
 
     fn is_dead(&self) -> bool {
-        !self.heart.is_stopped() && self.moved_at.elapsed() >= Duration::from_millis(SHARD_DEAD_MS)
+        self.silent >= Duration::from_millis(SHARD_DEAD_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_does_not_move_is_dead_and_one_that_moves_is_not() {
+        let beat = Duration::from_millis(TICK_BUSY_MS);
+        let (silent, alive) = (Arc::new(Heart::default()), Arc::new(Heart::default()));
+        let (mut silent, mut alive) = (Pulse::new(silent), Pulse::new(alive));
+        for _ in 0..SHARD_DEAD_MS / TICK_BUSY_MS {
+            assert!(!silent.is_dead());
+            alive.heart.beat();
+            silent.give(beat, false);
+            alive.give(beat, false);
+        }
+        assert!(silent.is_dead() && !alive.is_dead());
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_for_an_hour_is_not_dead() {
+        let mut pulse = Pulse::new(Arc::default());
+        pulse.give(Duration::from_secs(3_600), false);
+        assert!(!pulse.is_dead());
     }
 }
