@@ -25,7 +25,7 @@
 //! | [`store`] | blocks in a memfd, shared header, readers (mmap; unsafe) | `ring`'s memory maps |
 //! | [`package`] | processors: samples to each format's bytes and text | `ring`, `store`, `timeline`, `mpegts`, `hls` |
 //! | [`hls`] | playlist text | |
-//! | [`http`] | request parser, response heads, ranges, URLs: bytes only | |
+//! | [`http`] | request parser, response heads, ranges, URLs: bytes only | `time` |
 //! | [`route`] | request to (channel, format, why) | `http` |
 //! | [`origin`] | origin protocols as sans-IO state machines | |
 //! | [`session`] | a channel's state machine; what all shards see of it | `package`, `mpegts`, `timeline` |

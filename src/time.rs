@@ -99,6 +99,19 @@ pub fn us_from_ticks(ticks: i64) -> u64 {
     (ticks.max(0) as i128 * 100 / 9) as u64
 }
 
+/// Year, month (1-12) and day (1-31), Gregorian, of a day since 1970-01-01, by eras of 400 years that begin on a 1 March, so that
+/// the leap day is the last of its year.
+pub fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

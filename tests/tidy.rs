@@ -16,7 +16,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metrics", &["limits", "time"]),
     ("m3u", &["limits"]),
     ("config", &["limits", "m3u", "origin"]),
-    ("http", &["limits"]),
+    ("http", &["limits", "time"]),
     ("hls", &["limits", "time"]),
     ("dash", &["limits", "time"]),
     ("es", &["limits", "time"]),

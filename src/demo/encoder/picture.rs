@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::font::{GLYPH_HEIGHT, GLYPH_WIDTH, glyph};
+use crate::time::civil_from_days;
 
 /// One frame: three planes without padding between rows.
 #[derive(Clone)]
@@ -184,16 +185,9 @@ fn clock_text(unix_us: u64) -> String {
     format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000 % 24, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000)
 }
 
-/// `YYYY-MM-DD UTC`, by Howard Hinnant's `civil_from_days`: years begin in March, so the leap day is a year's last.
+/// `YYYY-MM-DD UTC`.
 fn date_text(unix_us: u64) -> String {
-    let days = unix_us / 86_400_000_000 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (year, month, day) = civil_from_days(unix_us / 86_400_000_000);
     format!("{year:04}-{month:02}-{day:02} UTC")
 }
 
