@@ -88,6 +88,7 @@ impl Intake {
         if known {
             return;
         }
+        self.ended.retain(|id| *id != track.id); // It came back before its ring was dropped.
         let Some(ring) = self.ring_for(track) else { return };
         ring.push_track(Arc::new(track.clone()));
         self.pushed += 1;

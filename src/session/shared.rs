@@ -122,7 +122,9 @@ impl ChannelShared {
     }
     /// Puts a new view in place (owner shard only).
     pub fn publish(&self, view: ChannelView) {
-        *self.lock() = Arc::new(view);
+        let old = std::mem::replace(&mut *self.lock(), Arc::new(view));
+        // Not under the lock: it may be the last to hold a store, whose memory goes with it.
+        drop(old);
         self.version.fetch_add(1, Ordering::Release);
     }
     /// Changes whenever [`ChannelShared::view`] does.
