@@ -30,6 +30,8 @@ pub const ORIGIN_CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 pub const ORIGIN_TRAILER_BYTES_MAX: usize = 16 << 10;
 /// Redirects followed before an origin counts as failed.
 pub const ORIGIN_REDIRECTS_MAX: usize = 5;
+/// Addresses of an origin's host that are tried, one after the other.
+pub const ORIGIN_ADDRESSES_MAX: usize = 4;
 /// First wait between two attempts to reach an origin, milliseconds; it doubles with every failure.
 pub const ORIGIN_RETRY_MS_MIN: u64 = 100;
 /// Milliseconds an origin must have delivered before its next failure counts as a first one.
@@ -156,6 +158,8 @@ pub const STALL_NULL_MS: u64 = 1_000;
 pub const SEND_STALL_MS: u64 = 60_000;
 /// Bytes read from a viewer's socket at once.
 pub const REQUEST_READ_BYTES: usize = 8 << 10;
+/// Threads of each shard that resolve host names: one slow name server must not keep all channels waiting.
+pub const RESOLVER_THREADS: usize = 4;
 /// Messages a mesh queue between two shards holds.
 pub const MESH_QUEUE_LEN: usize = 1_024;
 /// Most shards.

@@ -6,10 +6,10 @@ use super::relay::Relay;
 use super::{Shard, conn, pacemaker, tick};
 use crate::config::{Config, Steering};
 use crate::http::response::HttpDate;
-use crate::limits::{SEGMENT_VIEWERS_MAX, SHARDS_MAX};
+use crate::limits::{RESOLVER_THREADS, SEGMENT_VIEWERS_MAX, SHARDS_MAX};
 use crate::session::viewers::SegmentViewers;
 use crate::store::Arena;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -61,6 +61,7 @@ pub struct Running {
 pub fn start(config: Config) -> Result<Running, BootError> {
     let cores = placements(&config);
     preflight(cores.len())?;
+    raise_open_files();
     let mut listeners = Vec::new();
     let mut listen = Vec::new();
     for addr in &config.server.listen {
@@ -139,6 +140,7 @@ fn spawn_shards(
             .io_memory(RING_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
             .preempt_timer(PREEMPT_TIMER)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(RESOLVER_THREADS))
             .spawn(move || run_shard(index, relay, mesh, sockets))
             .map_err(|e| error(e.to_string()))?;
         handles.push(handle);
@@ -224,6 +226,21 @@ fn preflight(shards: usize) -> Result<(), BootError> {
         )));
     }
     Ok(())
+}
+
+/// Takes as many descriptors as the system grants: a viewer is one, and the usual soft limit is 1024.
+fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live struct of the type that both calls take; setrlimit changes this process's soft limit only.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    if !raised {
+        tracing::warn!(error = %io::Error::last_os_error(), "cannot raise the limit of open files");
+    }
 }
 
 fn remedy(error: &io::Error) -> String {

@@ -8,13 +8,15 @@ use super::deadlines::{Phase, WatchGuard};
 use super::owner::Owned;
 use super::socket;
 use crate::config;
-use crate::limits::ORIGIN_READ_BYTES;
+use crate::limits::{ORIGIN_ADDRESSES_MAX, ORIGIN_READ_BYTES};
 use crate::origin::{Action, HttpOrigin, OriginError, OriginTimeouts, Outcome, Retry};
 use crate::session::OriginEvent;
+use futures_lite::FutureExt;
 use glommio::net::TcpStream;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,7 +26,12 @@ const NAP_US: u64 = 100_000;
 /// Starts the origin task of a session.
 pub(crate) fn spawn(shard: &Rc<Shard>, owned: &Rc<Owned>) {
     let (shard, owned) = (shard.clone(), owned.clone());
-    glommio::spawn_local(async move { run(&shard, &owned).await }).detach();
+    let task = async move {
+        if AssertUnwindSafe(run(&shard, &owned)).catch_unwind().await.is_err() {
+            owned.panicked(&shard);
+        }
+    };
+    glommio::spawn_local(task).detach();
 }
 
 async fn run(shard: &Rc<Shard>, owned: &Rc<Owned>) {
@@ -132,24 +139,22 @@ impl<'a> Attempt<'a> {
                         retry.on_data(self.shard.now());
                         self.feed(&body).await;
                     }
+                    // An origin that sends as fast as this reads never makes the socket wait, and would hold the shard.
+                    glommio::executor().yield_if_needed().await;
                 }
             }
         }
     }
 
     async fn connect(&mut self, host: String, port: u16) {
-        let resolved = resolve(host, port).await;
-        let stream = match resolved {
-            Ok(addr) => {
-                self.shard.relay.channels[self.owned.channel as usize].shared.counters.origin_connections.add(1);
-                let timeout = Duration::from_millis(self.connect_ms);
-                TcpStream::connect_timeout(addr, timeout).await.map_err(|e| io::Error::other(e.to_string()))
-            }
+        let stream = match resolve(host, port).await {
+            Ok(addresses) => self.connect_to_any(&addresses).await,
             Err(error) => Err(error),
         };
         let now = self.shard.now();
         match stream {
             Ok(stream) => {
+                self.shard.relay.channels[self.owned.channel as usize].shared.counters.origin_connections.add(1);
                 socket::tune(stream.as_raw_fd(), 0);
                 let watch = self.shard.deadlines.watch(stream.as_raw_fd(), Phase::Origin, u64::MAX);
                 self.owned.set_origin_socket(Some(watch.handle()));
@@ -158,6 +163,22 @@ impl<'a> Attempt<'a> {
             }
             Err(error) => self.machine.on_io_error(&error.to_string()),
         }
+    }
+
+    /// One address after the other: `localhost` is often ::1 first, where the origin need not listen.
+    async fn connect_to_any(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let timeout = Duration::from_millis(self.connect_ms);
+        let mut outcome = Err(io::Error::other("the host name has no address"));
+        for addr in addresses.iter().take(ORIGIN_ADDRESSES_MAX) {
+            if self.owned.stop.get() {
+                break;
+            }
+            outcome = TcpStream::connect_timeout(*addr, timeout).await.map_err(|e| io::Error::other(e.to_string()));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 
     async fn send(&mut self, bytes: &[u8]) {
@@ -213,14 +234,11 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// Resolves on a thread of its own: the system's resolver blocks.
-async fn resolve(host: String, port: u16) -> io::Result<SocketAddr> {
+/// Resolves on a thread of the executor's pool: the system's resolver blocks.
+async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, port));
+        return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let lookup = move || {
-        let mut found = (host.as_str(), port).to_socket_addrs()?;
-        found.next().ok_or_else(|| io::Error::other("the host name has no address"))
-    };
+    let lookup = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
     glommio::executor().spawn_blocking(lookup).await
 }

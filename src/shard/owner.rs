@@ -74,6 +74,14 @@ pub(crate) fn poll_all(shard: &Rc<Shard>, now: Now) {
     }
 }
 
+/// Ends every session owned here: the process is about to end.
+pub(crate) fn close_all(shard: &Rc<Shard>) {
+    let owned: Vec<Rc<Owned>> = shard.owned.borrow().values().cloned().collect();
+    for owned in owned {
+        owned.close(shard, "the relay is shutting down");
+    }
+}
+
 impl Owned {
     /// Feeds origin bytes to the session and lets viewers see what came of it.
     pub fn ingest(&self, shard: &Rc<Shard>, bytes: &[u8], now: Now) -> Option<Ingested> {
@@ -89,6 +97,12 @@ impl Owned {
 
     pub fn set_origin_socket(&self, socket: Option<Rc<Watch>>) {
         *self.origin_socket.borrow_mut() = socket;
+    }
+
+    /// A panic was caught in what belongs to the session: it ends, and nothing else.
+    pub fn panicked(&self, shard: &Rc<Shard>) {
+        shard.relay.channels[self.channel as usize].shared.counters.panics.add(1);
+        self.close(shard, "a panic in the session was caught");
     }
 
     fn poll(self: &Rc<Self>, shard: &Rc<Shard>, now: Now) {
@@ -129,8 +143,7 @@ impl Owned {
         match result {
             Ok(value) => Some(value),
             Err(_) => {
-                shard.relay.channels[self.channel as usize].shared.counters.panics.add(1);
-                self.close(shard, "a panic in the session was caught");
+                self.panicked(shard);
                 None
             }
         }

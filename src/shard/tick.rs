@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// While draining: closes what waits, and says when all is sent or the deadline passed.
-    fn has_drained(&self, deadline_us: &Cell<Option<u64>>) -> bool {
+    fn has_drained(self: &Rc<Self>, deadline_us: &Cell<Option<u64>>) -> bool {
         if !self.relay.draining.load(Ordering::Relaxed) {
             return false;
         }
@@ -96,7 +96,8 @@ impl Shard {
         for listener in self.listeners.take() {
             super::socket::shutdown(listener);
         }
-        self.deadlines.cut_all(&[Phase::Idle, Phase::Waiting, Phase::Head, Phase::Origin]);
+        owner::close_all(self);
+        self.deadlines.cut_all(&[Phase::Idle, Phase::Head]);
         for mirror in self.mirrors.borrow().values() {
             mirror.drain();
         }
