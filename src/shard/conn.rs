@@ -6,6 +6,7 @@ use super::pump::Pump;
 use super::respond::{self, Answering, Next};
 use super::{Shard, socket};
 use crate::http::request::{Parsed, Progress, parse};
+use crate::http::response::{ErrorAnswer, Persistence, Status};
 use crate::limits::{NOTSENT_LOWAT_BYTES, REQUEST_HEAD_BYTES_MAX, REQUEST_READ_BYTES};
 use crate::metrics::Format;
 use futures_lite::{AsyncRead, FutureExt};
@@ -27,16 +28,20 @@ pub(crate) async fn accept_all(shard: Rc<Shard>, socket: Socket, is_admin: bool)
     shard.listeners.borrow_mut().push(fd);
     // SAFETY: the descriptor is owned by `socket` and given up here, so the listener is its only owner.
     let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+    let mut fails = false;
     loop {
         let accepted = listener.shared_accept().await;
         if shard.relay.draining.load(Ordering::Relaxed) {
             return;
         }
+        let failing = std::mem::replace(&mut fails, accepted.is_err());
         match accepted {
             Ok(accepted) => admit(&shard, accepted.bind_to_executor(), is_admin),
             Err(error) => {
+                if !failing {
+                    tracing::warn!(shard = shard.index, %error, "cannot accept");
+                }
                 // Most likely no descriptor is left: wait for connections to end instead of spinning.
-                tracing::warn!(shard = shard.index, %error, "cannot accept");
                 glommio::timer::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -46,12 +51,11 @@ pub(crate) async fn accept_all(shard: Rc<Shard>, socket: Socket, is_admin: bool)
 fn admit(shard: &Rc<Shard>, stream: TcpStream, is_admin: bool) {
     shard.metrics.accepted.add(1);
     let Ok(peer) = stream.peer_addr() else { return };
-    if !shard.addresses.borrow_mut().enter(peer.ip(), shard) {
-        tracing::debug!(shard = shard.index, "connection refused: over the limit of connections");
-        return;
+    if !shard.addresses.borrow_mut().enter(peer.ip(), shard, is_admin) {
+        return turn_away(shard, &stream);
     }
     socket::tune(stream.as_raw_fd(), NOTSENT_LOWAT_BYTES);
-    let guard = Admitted { shard: shard.clone(), peer: peer.ip() };
+    let guard = Admitted { shard: shard.clone(), peer: peer.ip(), is_admin };
     shard.relay.shards[shard.index].heart.set_busy(true);
     let task = async move {
         let shard = &guard.shard;
@@ -63,15 +67,33 @@ fn admit(shard: &Rc<Shard>, stream: TcpStream, is_admin: bool) {
     glommio::spawn_local(task).detach();
 }
 
+/// Says that there is no room, as far as the socket takes it at once, before it is closed.
+fn turn_away(shard: &Shard, stream: &TcpStream) {
+    tracing::debug!(shard = shard.index, "connection refused: over the limit of connections");
+    let answer = ErrorAnswer {
+        status: Status::ServiceUnavailable,
+        why: "too many connections",
+        head_only: false,
+        persistence: Persistence::Close,
+        retry_after_s: Some(1),
+    };
+    let mut out = Vec::new();
+    answer.write(&mut out, &shard.date());
+    shard.metrics.responses(5).add(1);
+    // Whoever does not get it sees the connection close all the same.
+    let _ = socket::send(stream.as_raw_fd(), &out, false);
+}
+
 /// Counts a connection for as long as its task lives.
 struct Admitted {
     shard: Rc<Shard>,
     peer: IpAddr,
+    is_admin: bool,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.shard.addresses.borrow_mut().leave(self.peer, &self.shard);
+        self.shard.addresses.borrow_mut().leave(self.peer, &self.shard, self.is_admin);
     }
 }
 
@@ -82,12 +104,13 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    fn enter(&mut self, peer: IpAddr, shard: &Shard) -> bool {
+    /// False when a limit is reached. Operators are always let in: a full relay is when they want to look.
+    fn enter(&mut self, peer: IpAddr, shard: &Shard, is_admin: bool) -> bool {
         let limits = &shard.relay.config.limits;
-        if shard.connections.get() >= limits.connections_per_shard {
+        if !is_admin && shard.connections.get() >= limits.connections_per_shard {
             return false;
         }
-        if limits.connections_per_address > 0 {
+        if !is_admin && limits.connections_per_address > 0 {
             let count = self.by_address.entry(peer).or_insert(0);
             if *count >= limits.connections_per_address {
                 return false;
@@ -99,9 +122,12 @@ impl Addresses {
         true
     }
 
-    fn leave(&mut self, peer: IpAddr, shard: &Shard) {
+    fn leave(&mut self, peer: IpAddr, shard: &Shard, is_admin: bool) {
         shard.connections.set(shard.connections.get() - 1);
         shard.metrics.connections.sub(1);
+        if is_admin {
+            return;
+        }
         if let Some(count) = self.by_address.get_mut(&peer) {
             *count -= 1;
             if *count == 0 {

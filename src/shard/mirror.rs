@@ -7,6 +7,7 @@ use super::deadlines::Watch;
 use super::notify::Notify;
 use super::pump::Pump;
 use super::relay::Relay;
+use crate::limits::SWEEP_MS;
 use crate::package::mpegts::TsShared;
 use crate::session::shared::ChannelView;
 use crate::time::Now;
@@ -49,14 +50,18 @@ impl Mirror {
         self.view.borrow().clone()
     }
 
-    /// Whether it is time to touch the owner again; if so, counts as done.
+    /// Whether it is time to touch the owner again; if so, counts as done. A channel without a session is touched more often,
+    /// though not by each of a thousand viewers that wait for it.
     pub fn touch_due(&self, now_us: u64, interval_us: u64) -> bool {
-        let due = now_us.saturating_sub(self.touched_us.get()) >= interval_us || self.view.borrow().epoch == 0;
+        let has_session = self.view.borrow().epoch != 0;
+        let interval_us = if has_session { interval_us } else { interval_us.min(SWEEP_MS * 1_000) };
+        let due = now_us.saturating_sub(self.touched_us.get()) >= interval_us;
         if due {
             self.touched_us.set(now_us);
         }
         due
     }
+
     /// The touch did not get through: try again at the next chance.
     pub fn touch_failed(&self) {
         self.touched_us.set(0);

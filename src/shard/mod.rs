@@ -93,7 +93,10 @@ impl Shard {
         let owner = self.relay.channels[channel as usize].owner;
         if owner == self.index {
             owner::touch(self, channel, now.mono_us);
-        } else if !self.mesh.borrow_mut().send(owner, mesh::Message::Touch { channel, at_us: now.mono_us }) {
+        } else if self.mesh.borrow_mut().send(owner, mesh::Message::Touch { channel, at_us: now.mono_us }) {
+            // An owner without connections beats slowly; the viewer is not to wait for that.
+            self.relay.shards[owner].heart.set_busy(true);
+        } else {
             mirror.touch_failed();
         }
     }

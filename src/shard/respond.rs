@@ -86,6 +86,8 @@ impl Asked<'_> {
 
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const TS_TYPE: &str = "video/mp2t";
+/// A client has the full time to read each run of this many bytes.
+const SEND_STEP_BYTES: usize = 64 << 10;
 /// Seconds a segment may be cached: it never changes.
 const SEGMENT_MAX_AGE_S: u32 = 86_400;
 
@@ -175,6 +177,7 @@ async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: 
         Route::Entry { format, why, .. } if asked.head_only => on.entry_head(asked, format, why).await,
         Route::Entry { format: Format::HlsTs, why, .. } => on.hls(asked, channel, Playlist::Multivariant { why }).await,
         Route::Entry { format: Format::MpegTs, why, .. } => on.live(asked, channel, why).await,
+        Route::MediaPlaylist { .. } if asked.head_only => on.playlist_head(asked, channel).await,
         Route::MediaPlaylist { .. } => on.hls(asked, channel, Playlist::Media).await,
         Route::Segment { epoch, number, .. } => on.segment(asked, channel, epoch, number).await,
         _ => on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await,
@@ -230,7 +233,13 @@ impl Answering<'_> {
 
     async fn send(&mut self, status: Status, bytes: &[u8]) -> io::Result<Next> {
         self.shard.metrics.responses(usize::from(status.code() / 100)).add(1);
-        socket::send_all(self.stream, self.fd, bytes, false).await?;
+        for (index, bytes) in bytes.chunks(SEND_STEP_BYTES).enumerate() {
+            if index > 0 {
+                // A channel list may be long and its client slow, as long as it reads.
+                self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
+            }
+            socket::send_all(self.stream, self.fd, bytes, false).await?;
+        }
         Ok(Next::Request)
     }
 
@@ -323,6 +332,14 @@ impl Answering<'_> {
         self.send(Status::Ok, &out).await
     }
 
+    /// HEAD on a media playlist opens nothing either: it answers with what is there.
+    async fn playlist_head(&mut self, asked: Asked<'_>, channel: u32) -> io::Result<Next> {
+        match playable(&self.shard.mirror(channel).view(), 1) {
+            Some((snapshot, _)) => self.playlist(asked, &snapshot, Playlist::Media).await,
+            None => self.refuse(asked, Refusal::unavailable("nobody watches the channel")).await,
+        }
+    }
+
     /// Answers with a playlist, once there is one.
     async fn hls(&mut self, asked: Asked<'_>, channel: u32, which: Playlist) -> io::Result<Next> {
         let segments_min = match which {
@@ -377,8 +394,10 @@ impl Answering<'_> {
         let Some(held) = found else {
             return self.refuse(asked, Refusal::new(Status::NotFound, "this segment is not available")).await;
         };
-        self.shard.touch(channel, self.shard.now());
-        self.saw(asked, channel, view.target_duration_s);
+        if !asked.head_only {
+            self.shard.touch(channel, self.shard.now());
+            self.saw(asked, channel, view.target_duration_s);
+        }
         let etag = format!("\"{epoch}-{number}\"");
         let date = self.shard.date();
         let mut out = Vec::with_capacity(512);
