@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use millrace::config::{self, Config, ConfigError, LogFormat, OriginUrl};
 use millrace::demo::{Origin, OriginConfig, Source};
 use millrace::shard::boot::{self, BootError, EXIT_SYSTEM, Running};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -127,8 +128,7 @@ fn source(file: Option<PathBuf>) -> Source {
 fn serve(config: Config) -> anyhow::Result<()> {
     start_log(&config);
     let running = start(config)?;
-    println!("LISTENING {}", running.listen[0]);
-    println!("metrics and API at http://{}/metrics", running.admin_listen);
+    say(&format!("LISTENING {}\nmetrics and API at http://{}/metrics\n", running.listen[0], running.admin_listen));
     running.join();
     Ok(())
 }
@@ -168,21 +168,38 @@ fn demo(mut config: Config, channels: u32, source: Source) -> anyhow::Result<()>
 
 fn announce(running: &Running, channels: u32) {
     let base = format!("http://{}", running.listen[0]);
-    println!("LISTENING {}", running.listen[0]);
-    println!("\nmillrace demo: {channels} channel(s), {} shard(s)\n", running.relay.shards.len());
-    println!("  HLS (browsers, Safari, hls.js)      {base}/relay/channel/demo-1/index.m3u8");
-    println!("  MPEG-TS (VLC, mpv, ffplay)          {base}/relay/channel/demo-1/stream.ts");
-    println!("  all channels, for VLC or Kodi       {base}/channels.m3u");
-    println!("  metrics                             http://{}/metrics", running.admin_listen);
-    println!("\n  try:  ffplay {base}/relay/channel/demo-1/stream.ts");
-    println!("        vlc {base}/channels.m3u\n\nCtrl-C ends it.");
+    let shards = running.relay.shards.len();
+    let metrics = running.admin_listen;
+    say(&format!(
+        "LISTENING {}
+
+millrace demo: {channels} channel(s), {shards} shard(s)
+
+  HLS (browsers, Safari, hls.js)      {base}/relay/channel/demo-1/index.m3u8
+  MPEG-TS (VLC, mpv, ffplay)          {base}/relay/channel/demo-1/stream.ts
+  all channels, for VLC or Kodi       {base}/channels.m3u
+  metrics                             http://{metrics}/metrics
+
+  try:  ffplay {base}/relay/channel/demo-1/stream.ts
+        vlc {base}/channels.m3u
+
+Ctrl-C ends it.
+",
+        running.listen[0]
+    ));
+}
+
+/// Prints to stdout. Whoever reads it may have read enough: a closed pipe ends nothing.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 fn origin(listen: SocketAddr, channels: u32, source: Source) -> anyhow::Result<()> {
     start_log(&Config::default());
     let origin = Origin::start(OriginConfig::new(listen, channels as usize, source)).context("the synthetic origin")?;
-    println!("LISTENING {}", origin.local_addr());
-    println!("http://{}/channel/1.ts to /channel/{channels}.ts", origin.local_addr());
+    let addr = origin.local_addr();
+    say(&format!("LISTENING {addr}\nhttp://{addr}/channel/1.ts to /channel/{channels}.ts\n"));
     // Its threads do the work until a signal ends the process.
     loop {
         std::thread::park();
