@@ -7,6 +7,10 @@
 
 mod support;
 
+#[path = "e2e/joins.rs"]
+mod joins;
+#[path = "e2e/keys.rs"]
+mod keys;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/origins.rs"]

@@ -5,6 +5,8 @@ use crate::support::hls::Player;
 use crate::support::http::{Client, PATIENCE, viewer_address};
 use crate::support::origin;
 use crate::support::relay::{Relay, Setup};
+use millrace::demo::{Origin, OriginConfig, Source};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A receive buffer so small that a pause is felt at once, bytes.
@@ -92,5 +94,48 @@ fn a_slow_segment_reader_holds_nobody_up() {
     let mut bytes = Vec::new();
     assert!(slow.read_while(&mut bytes, |bytes| bytes.len() < length), "the slow reader was cut");
     assert!(bytes == player.segments[&held.number], "the bytes changed while they were read");
+    relay.assert_sound();
+}
+
+#[test]
+fn segment_readers_that_pin_too_much_are_cut() {
+    // The synthetic picture is too small to pin much: the kernel takes most of a segment.
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/media/ts/test-025.ts");
+    if !file.exists() {
+        return println!("SKIP segment readers that pin too much: {} is not there", file.display());
+    }
+    let config = OriginConfig::new(([127, 0, 0, 1], 0).into(), 1, Source::File(file));
+    let source = Origin::start(config).expect("the file is a transport stream");
+    // Each shard cuts the oldest of its own readers, so the test is exact with one.
+    let mut setup = Setup::new();
+    setup
+        .key("server.shards", 1)
+        .key("limits.pinned_blocks_per_channel", 8)
+        .key("media.segment_max_ms", 2_000)
+        .key("media.window_ms", 6_000);
+    let mut relay = setup.channel("live", &format!("http://{}/channel/1.ts", source.local_addr())).start();
+    let mut player = Player::new(relay.connect(), "live");
+    let mut slow: Vec<(Client, usize)> = Vec::new();
+    let mut asked = 0;
+    let begin = Instant::now();
+    while relay.metric("millrace_viewers_cut_total", "") == 0.0 {
+        assert!(begin.elapsed() < 2 * PATIENCE, "none of {} readers was cut", slow.len());
+        let new = player.reload().segments.clone().into_iter().filter(|segment| segment.number > asked);
+        for segment in new.collect::<Vec<_>>() {
+            asked = segment.number;
+            let mut client = Client::connect_small(viewer_address(1), relay.addr, SMALL_BUFFER_BYTES);
+            client.write(format!("GET {} HTTP/1.1\r\nHost: relay.test\r\n\r\n", player.segment_path(&segment)));
+            let head = client.head().expect("a head").expect(200);
+            slow.push((client, head.field("content-length").and_then(|v| v.parse().ok()).expect("a length")));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    relay.await_log("it reads a segment too slowly");
+    let (oldest, length) = &mut slow[0];
+    let mut bytes = Vec::new();
+    assert!(!oldest.read_while(&mut bytes, |bytes| bytes.len() < *length), "the one that read for longest is cut");
+    let (newest, length) = slow.last_mut().expect("readers");
+    bytes.clear();
+    assert!(newest.read_while(&mut bytes, |bytes| bytes.len() < *length), "the newest reader is left alone");
     relay.assert_sound();
 }
