@@ -12,11 +12,13 @@ use crate::store::Arena;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 /// Exit code when the system lacks something that an operator can grant (sysexits.h EX_CONFIG).
@@ -149,9 +151,12 @@ fn spawn_shards(
 }
 
 async fn run_shard(index: usize, relay: Arc<Relay>, mesh: Mesh, sockets: Vec<(Socket, bool)>) {
+    let heart = relay.shards[index].heart.clone();
+    // Before the first sleep, for from then on the executor may park for good unless it is woken.
+    poll_fn(|cx| Poll::Ready(heart.register(cx.waker()))).await;
+    heart.set_busy(true);
     // The first timer sleep takes 10 ms (membarrier registration): pay for it before there are viewers.
     glommio::timer::sleep(Duration::from_micros(1)).await;
-    let heart = relay.shards[index].heart.clone();
     let arena = match Arena::new(relay.config.media.store_bytes_max) {
         Ok(arena) => arena,
         Err(error) => {
