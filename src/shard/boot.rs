@@ -16,8 +16,8 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -72,11 +72,11 @@ pub fn start(config: Config) -> Result<Running, BootError> {
     let admin = config.server.admin_listen;
     let admin_listen = bind_group(admin, true, &cores, Steering::Hash, &mut listeners)?;
     let relay = Arc::new(Relay::new(config, cores.len()));
-    let shards = spawn_shards(&relay, &cores, &listeners)?;
+    let mut spawned = spawn_shards(&relay, &cores, &listeners)?;
     let pacemaker = spawn_pacemaker(relay.clone())?;
-    let running = Running { relay, listen, admin_listen, shards, pacemaker, _listeners: listeners };
-    running.wait_until_ready()?;
-    Ok(running)
+    wait_until_ready(&relay, &cores, &mut spawned)?;
+    let shards = spawned.into_iter().map(|shard| shard.handle).collect();
+    Ok(Running { relay, listen, admin_listen, shards, pacemaker, _listeners: listeners })
 }
 
 impl Running {
@@ -95,18 +95,6 @@ impl Running {
         // The pacemaker has no state worth saving if it panicked.
         let _ = self.pacemaker.join();
     }
-
-    fn wait_until_ready(&self) -> Result<(), BootError> {
-        let wanted = self.relay.shards.len();
-        for _ in 0..1_000 {
-            if self.relay.shards_ready.load(Ordering::Acquire) == wanted {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let shard = self.relay.shards_ready.load(Ordering::Acquire);
-        Err(BootError::Shard { shard, reason: "it did not come up within 10 s".into() })
-    }
 }
 
 /// The CPU of each shard, in order.
@@ -122,38 +110,94 @@ fn placements(config: &Config) -> Vec<usize> {
     (0..count.min(SHARDS_MAX)).map(|shard| cores[shard % cores.len()]).collect()
 }
 
-fn spawn_shards(
-    relay: &Arc<Relay>,
-    cores: &[usize],
-    listeners: &[Listener],
-) -> Result<Vec<glommio::ExecutorJoinHandle<()>>, BootError> {
-    let mut handles = Vec::new();
+/// What a shard's executor takes along when it begins to run.
+struct Luggage {
+    mesh: Mesh,
+    /// Listening sockets, and whether each is the operators'.
+    sockets: Vec<(Socket, bool)>,
+}
+
+/// A shard whose executor was spawned. The luggage is still there for as long as that did not begin to run.
+struct Spawned {
+    handle: glommio::ExecutorJoinHandle<()>,
+    luggage: Arc<Mutex<Option<Luggage>>>,
+}
+
+fn spawn_shards(relay: &Arc<Relay>, cores: &[usize], listeners: &[Listener]) -> Result<Vec<Spawned>, BootError> {
+    let mut shards = Vec::new();
     for (index, mesh) in Mesh::build(cores.len()).into_iter().enumerate() {
-        let error = |reason: String| BootError::Shard { shard: index, reason };
         let mut sockets = Vec::new();
         // Listeners were bound address by address, a socket for each shard in order.
         for listener in listeners.iter().skip(index).step_by(cores.len()) {
-            let socket = listener.socket.try_clone().map_err(|e| error(e.to_string()))?;
+            let socket = listener.socket.try_clone();
+            let socket = socket.map_err(|e| BootError::Shard { shard: index, reason: e.to_string() })?;
             sockets.push((socket, listener.is_admin));
         }
-        let relay = relay.clone();
-        let handle = LocalExecutorBuilder::new(Placement::Fixed(cores[index]))
-            .name(&format!("shard-{index}"))
-            .io_memory(RING_MEMORY_BYTES)
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT_TIMER)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(RESOLVER_THREADS))
-            .spawn(move || run_shard(index, relay, mesh, sockets))
-            .map_err(|e| error(e.to_string()))?;
-        handles.push(handle);
+        let luggage = Arc::new(Mutex::new(Some(Luggage { mesh, sockets })));
+        shards.push(Spawned { handle: spawn_executor(relay, cores, index, &luggage)?, luggage });
     }
-    Ok(handles)
+    Ok(shards)
 }
 
-async fn run_shard(index: usize, relay: Arc<Relay>, mesh: Mesh, sockets: Vec<(Socket, bool)>) {
+fn spawn_executor(
+    relay: &Arc<Relay>,
+    cores: &[usize],
+    index: usize,
+    luggage: &Arc<Mutex<Option<Luggage>>>,
+) -> Result<glommio::ExecutorJoinHandle<()>, BootError> {
+    let (relay, luggage) = (relay.clone(), luggage.clone());
+    LocalExecutorBuilder::new(Placement::Fixed(cores[index]))
+        .name(&format!("shard-{index}"))
+        .io_memory(RING_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(RESOLVER_THREADS))
+        .spawn(move || async move {
+            let luggage = luggage.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(luggage) = luggage {
+                run_shard(index, relay, luggage).await;
+            }
+        })
+        .map_err(|e| BootError::Shard { shard: index, reason: e.to_string() })
+}
+
+/// Waits until every shard listens. An executor of glommio may park for good before its first task ran, where no waker of ours can
+/// reach it (about one start in a thousand on an overloaded machine): its luggage goes to another one.
+fn wait_until_ready(relay: &Arc<Relay>, cores: &[usize], shards: &mut [Spawned]) -> Result<(), BootError> {
+    const NAPS_UNTIL_RESPAWN: u32 = 50;
+    for nap in 1..=1_000 {
+        if relay.shards_ready.load(Ordering::Acquire) == shards.len() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        if nap % NAPS_UNTIL_RESPAWN == 0 {
+            respawn_stuck(relay, cores, shards)?;
+        }
+    }
+    let shard = relay.shards_ready.load(Ordering::Acquire);
+    Err(BootError::Shard { shard, reason: "it did not come up within 10 s".into() })
+}
+
+fn respawn_stuck(relay: &Arc<Relay>, cores: &[usize], shards: &mut [Spawned]) -> Result<(), BootError> {
+    for (index, shard) in shards.iter_mut().enumerate() {
+        let is_stuck = shard.luggage.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_stuck {
+            tracing::warn!(shard = index, "the executor did not begin to run: trying another one");
+            shard.handle = spawn_executor(relay, cores, index, &shard.luggage)?;
+        }
+    }
+    Ok(())
+}
+
+async fn run_shard(index: usize, relay: Arc<Relay>, luggage: Luggage) {
+    let Luggage { mesh, sockets } = luggage;
     let heart = relay.shards[index].heart.clone();
     // Before the first sleep, for from then on the executor may park for good unless it is woken.
-    poll_fn(|cx| Poll::Ready(heart.register(cx.waker()))).await;
+    poll_fn(|cx| {
+        heart.register(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     heart.set_busy(true);
     // The first timer sleep takes 10 ms (membarrier registration): pay for it before there are viewers.
     glommio::timer::sleep(Duration::from_micros(1)).await;
