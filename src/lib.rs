@@ -1,10 +1,11 @@
-//! millrace: a live-stream relay for dense CDN edges. One origin connection in, every viewer's format out, on every core.
+//! millrace: a live-stream relay for dense CDN edges. One origin connection in, HLS and continuous MPEG-TS
+//! out, on every core.
 //!
 //! # Data flow
 //! ```text
 //!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─► packager ─► store ─► ranges ─► sockets
 //!  (http)    packets   evens    output      samples in a        TS mux      immutable   send(2) for live TS,
-//!            to        out      time, cuts, memory map          (CMAF mux)  bytes       sendfile(2) for segments
+//!            to        out      time, cuts, memory map                      bytes       sendfile(2) for segments
 //!            samples   bursts   numbers
 //!  └──────────────────── the channel's owner shard ─────────────────────┘  └──────── every shard ────────┘
 //! ```
@@ -28,7 +29,7 @@
 //! | [`http`] | request parser, response heads, ranges, URLs: bytes only | `time` |
 //! | [`route`] | request to (channel, format, why) | `http` |
 //! | [`origin`] | origin protocols as sans-IO state machines | |
-//! | [`session`] | a channel's state machine; what all shards see of it | `package`, `mpegts`, `timeline` |
+//! | [`session`] | a channel's state machine; what all shards see of it | `package`, `mpegts`, `timeline`, `metrics` |
 //! | [`config`], [`m3u`], [`metrics`], [`api`] | what operators write and read | |
 //! | [`shard`] | **the only runtime layer**: executors, connections, pumps, origin IO, mesh | everything |
 //! | [`demo`] | the synthetic origin, on threads of its own, beside the relay | |
