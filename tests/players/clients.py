@@ -83,6 +83,7 @@ def browser(player, url, seconds, rebuffers_max=0):
             "pace": f"{pace:.3f}",
             "start": f"{seen['startedMs'] / 1000:.2f}s",
             "rebuffers": seen["rebuffers"],
+            "waits": seen["waits"],
             "freezes": seen["freezes"],
             "fps": f"{seen['framesPerSecond']:.1f}",
             "dropped": seen["droppedFrames"],

@@ -28,16 +28,19 @@ const PLAYERS = {
   },
 };
 
+// A rebuffer: the player waits for data for at least this long, milliseconds. Shorter waits are counted as `waits`: a player that begins
+// on the first segment of a channel gets each further one just as its buffer runs dry, and a wait of a few pictures is not noticed.
+const REBUFFER_MS = 250;
 // A freeze: the clock of the video stands still for longer than this, milliseconds.
 const FREEZE_MS = 500;
 
 window.startPlayer = (name, url) => {
   const video = document.querySelector('video');
-  const seen = { startedMs: null, rebuffers: 0, freezes: 0, seeks: 0, backwardFrames: 0, errors: [], fatal: [] };
+  const seen = { startedMs: null, waits: 0, rebuffers: 0, freezes: 0, seeks: 0, backwardFrames: 0, errors: [], fatal: [] };
   const begin = performance.now();
   const afterStart = (count) => () => seen.startedMs !== null && count();
   video.addEventListener('playing', () => { seen.startedMs ??= performance.now() - begin; });
-  video.addEventListener('waiting', afterStart(() => { seen.rebuffers += 1; }));
+  watchWaits(video, seen);
   video.addEventListener('seeking', afterStart(() => { seen.seeks += 1; }));
   video.addEventListener('error', () => seen.fatal.push(`video error ${video.error.code} ${video.error.message}`));
   watchFrames(video, seen);
@@ -45,6 +48,20 @@ window.startPlayer = (name, url) => {
   const player = PLAYERS[name](video, url, seen);
   player.play().catch((error) => seen.errors.push(`play() ${error.message}`));
   window.figures = () => ({ ...seen, ...videoFigures(video), latency: player.latency() });
+};
+
+const watchWaits = (video, seen) => {
+  let [position, counted, check] = [0, false, null];
+  video.addEventListener('waiting', () => {
+    if (seen.startedMs === null) return;
+    seen.waits += 1;
+    [position, counted] = [video.currentTime, false];
+    clearTimeout(check);
+    check = setTimeout(() => {
+      if (!counted && video.currentTime === position) seen.rebuffers += 1;
+      counted = true;
+    }, REBUFFER_MS);
+  });
 };
 
 const watchFrames = (video, seen) => {
