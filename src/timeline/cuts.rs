@@ -140,7 +140,9 @@ impl Cutter {
             self.reach = (sample.pts - open.pts_max).min(self.limit);
         }
         let due = sample.key != Key::None && self.due(sample, length);
-        let forced = is_max && length > 0 && length + self.reach.max(sample.duration) > self.max;
+        let next = length + self.reach.max(sample.duration);
+        let forced =
+            is_max && length > 0 && next > if self.key_comes_in_time(&open, length) { self.limit } else { self.max };
         if !(due || forced) || sample.pts <= open.start {
             return None;
         }
@@ -148,6 +150,13 @@ impl Cutter {
         let hole = length > self.limit;
         let media = if hole { open.media().clamp(1, self.limit) } else { length };
         Some(self.cut(sample, media, self.broke || hole))
+    }
+
+    /// Whether the next key, judged by the last GOP, comes while the segment still rounds to the target duration: a GOP as long as the
+    /// longest segment is cut at its keys and not one picture before them.
+    fn key_comes_in_time(&self, open: &Open, length: i64) -> bool {
+        let key = self.last_key.filter(|_| self.gop > 0).map(|last| open.length(last + self.gop));
+        key.is_some_and(|key| (length + 1..=self.limit).contains(&key))
     }
 
     /// Whether a key sample that is `length` into the segment begins the next.

@@ -231,3 +231,25 @@ fn a_section_without_time_comes_with_the_reference_and_its_offset_follows_jumps(
     script.timeline.source_break(script.now);
     assert_eq!(script.timeline.offset_90k(cue.track), None);
 }
+
+#[test]
+fn a_gop_as_long_as_the_longest_segment_is_cut_at_its_keys() {
+    use super::cuts::{Candidate, Cutter};
+    let config = TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 2_000 };
+    let mut cutter = Cutter::new(&config, Epoch::begin(None, START));
+    // Decoding order of one GOP of 50 pictures with two B pictures between references, by display number.
+    let order: Vec<i64> =
+        [0].into_iter().chain((0..16).flat_map(|n| [3 * n + 3, 3 * n + 1, 3 * n + 2])).chain([49]).collect();
+    let mut cuts = Vec::new();
+    for gop in 0..6 {
+        for &picture in &order {
+            let key = if picture == 0 { Key::Idr } else { Key::None };
+            let pts = MediaTime((gop * 50 + picture) * 3_600);
+            cuts.extend(cutter.offer(Candidate { pts, duration: 3_600, key, age_s: (gop * 2) as u64 }));
+        }
+    }
+    // The first GOP is not known to be one yet: a cut may be forced in it.
+    let tail = &cuts[cuts.len() - 4..];
+    assert!(tail.iter().all(|cut| cut.independent), "{tail:?}");
+    assert!(tail.iter().skip(1).all(|cut| cut.previous_duration == 180_000), "{tail:?}");
+}
