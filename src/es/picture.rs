@@ -1,7 +1,8 @@
 //! What the video codecs share: sample aspect ratios, fractions and a bounded store of parameter sets.
 //!
-//! What it deliberately does not do: parse anything.
+//! What it deliberately does not do: parse anything that a codec has to itself.
 
+use super::bits::BitReader;
 use crate::limits::PARAMETER_SETS_BYTES_MAX;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -28,8 +29,36 @@ const SAMPLE_ASPECT_RATIOS: [(u32, u32); 17] = [
 ];
 
 /// Sample aspect ratio of an aspect_ratio_idc other than Extended_SAR; square when reserved.
-pub fn sample_aspect_ratio(idc: u32) -> (u32, u32) {
+fn sample_aspect_ratio(idc: u32) -> (u32, u32) {
     SAMPLE_ASPECT_RATIOS.get(idc as usize).copied().unwrap_or((1, 1))
+}
+
+/// aspect_ratio_idc whose ratio follows in two 16-bit fields.
+const EXTENDED_SAR: u32 = 255;
+
+/// The head of vui_parameters, up to the chroma sample location: the same bits in H.264 (E.1.1) and H.265 (E.2.1). Sets `sar` when the
+/// stream names one, even where the bits end behind it. `None` when they end.
+pub fn read_vui_head(bits: &mut BitReader<'_>, sar: &mut (u32, u32)) -> Option<()> {
+    if bits.flag()? {
+        *sar = match bits.bits(8)? {
+            EXTENDED_SAR => reduced(bits.bits(16)? as u64, bits.bits(16)? as u64).unwrap_or((1, 1)),
+            idc => sample_aspect_ratio(idc),
+        };
+    }
+    if bits.flag()? {
+        bits.skip(1)?; // overscan_appropriate_flag
+    }
+    if bits.flag()? {
+        bits.skip(4)?; // video_format, video_full_range_flag
+        if bits.flag()? {
+            bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coefficients
+        }
+    }
+    if bits.flag()? {
+        bits.ue()?; // chroma_sample_loc_type_top_field
+        bits.ue()?;
+    }
+    Some(())
 }
 
 /// The fraction in lowest terms; `None` when a part is 0 or does not fit 32 bits.

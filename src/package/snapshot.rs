@@ -59,11 +59,6 @@ impl TsSnapshot {
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
         self.segments.get(index).map(|s| s.range.clone())
     }
-
-    /// One past the number of the newest complete segment.
-    pub fn next_number(&self) -> Option<u64> {
-        self.segments.last().map(|s| s.number() + 1)
-    }
 }
 
 /// Renders both playlists for the window as it is.

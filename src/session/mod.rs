@@ -270,11 +270,6 @@ impl Session {
         (self.intake.placed, self.intake.dropped)
     }
 
-    /// Bytes of payload that the ES rings hold.
-    pub fn ring_bytes(&self) -> usize {
-        self.intake.feed.rings.iter().map(|r| r.ring.bytes()).sum()
-    }
-
     /// The samples and cuts held for packagers.
     pub fn feed(&self) -> &Feed {
         &self.intake.feed

@@ -3,12 +3,10 @@
 //! What it deliberately does not do: refuse a set for a broken VUI, since encoders in the field write them.
 
 use crate::es::bits::BitReader;
-use crate::es::picture::{frame_rate, reduced, sample_aspect_ratio};
+use crate::es::picture::{frame_rate, read_vui_head};
 
 /// profile_idc values whose SPS carries chroma_format_idc (7.3.2.1.1).
 const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
-/// aspect_ratio_idc: sar_width and sar_height follow.
-const EXTENDED_SAR: u32 = 255;
 /// Largest picture width or height in macroblocks that is believed (level 6.2 allows 1055).
 const MACROBLOCKS_MAX: u32 = 2_048;
 
@@ -122,25 +120,7 @@ impl Vui {
         if !bits.flag()? {
             return None;
         }
-        if bits.flag()? {
-            self.sar = match bits.bits(8)? {
-                EXTENDED_SAR => reduced(bits.bits(16)? as u64, bits.bits(16)? as u64).unwrap_or((1, 1)),
-                idc => sample_aspect_ratio(idc),
-            };
-        }
-        if bits.flag()? {
-            bits.skip(1)?; // overscan_appropriate_flag
-        }
-        if bits.flag()? {
-            bits.skip(4)?; // video_format, video_full_range_flag
-            if bits.flag()? {
-                bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coefficients
-            }
-        }
-        if bits.flag()? {
-            bits.ue()?; // chroma_sample_loc_type_top_field
-            bits.ue()?;
-        }
+        read_vui_head(bits, &mut self.sar)?;
         if bits.flag()? {
             let num_units_in_tick = bits.bits(32)? as u64;
             let time_scale = bits.bits(32)? as u64;

@@ -3,10 +3,8 @@
 //! What it deliberately does not do: refuse a set for a broken VUI or read the range, multilayer and screen content extensions.
 
 use crate::es::bits::BitReader;
-use crate::es::picture::{frame_rate, reduced, sample_aspect_ratio};
+use crate::es::picture::{frame_rate, read_vui_head};
 
-/// aspect_ratio_idc: sar_width and sar_height follow.
-const EXTENDED_SAR: u32 = 255;
 /// Largest picture width or height, pixels, that is believed (level 6.2 allows 8,444 x 4,220 at 2:1; this is 65,535 squared at most).
 const DIMENSION_MAX: u32 = 65_535;
 /// num_short_term_ref_pic_sets is at most 64 (7.4.3.2.1).
@@ -75,25 +73,7 @@ impl Sps {
 
     /// vui_parameters (E.2.1), up to the timing.
     fn fill_from_vui(&mut self, bits: &mut BitReader<'_>) -> Option<()> {
-        if bits.flag()? {
-            self.sar = match bits.bits(8)? {
-                EXTENDED_SAR => reduced(bits.bits(16)? as u64, bits.bits(16)? as u64).unwrap_or((1, 1)),
-                idc => sample_aspect_ratio(idc),
-            };
-        }
-        if bits.flag()? {
-            bits.skip(1)?; // overscan_appropriate_flag
-        }
-        if bits.flag()? {
-            bits.skip(4)?; // video_format, video_full_range_flag
-            if bits.flag()? {
-                bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coeffs
-            }
-        }
-        if bits.flag()? {
-            bits.ue()?; // chroma_sample_loc_type_top_field
-            bits.ue()?;
-        }
+        read_vui_head(bits, &mut self.sar)?;
         bits.skip(1)?; // neutral_chroma_indication_flag
         self.fields = bits.flag()?;
         bits.skip(1)?; // frame_field_info_present_flag

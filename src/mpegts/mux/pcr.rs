@@ -10,7 +10,7 @@
 //! both; the caller waits for the lagging one (`package::interleave`).
 
 use crate::es::SampleMeta;
-use crate::limits::PCR_LEAD_TICKS_MAX;
+use crate::limits::{PCR_INTERVAL_TICKS_MAX, PCR_LEAD_TICKS_MAX};
 use crate::time::MediaTime;
 
 /// How far a DTS may lie ahead of the PCR here, 90 kHz ticks: the bound less 10 ms.
@@ -25,6 +25,8 @@ const ALONE_TICKS: i64 = 5_400;
 const JUMP_TICKS: i64 = 90_000;
 /// Distance to the DTS when the source sends no PCR, 90 kHz ticks (100 ms).
 const OWN_MARGIN_TICKS: i64 = 9_000;
+
+const _: () = assert!(STEP_TICKS <= PCR_INTERVAL_TICKS_MAX && ALONE_TICKS <= PCR_INTERVAL_TICKS_MAX);
 
 /// What to write with one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
