@@ -55,8 +55,10 @@
 
 pub mod api;
 pub mod config;
+pub mod dash;
 pub mod demo;
 pub mod es;
+pub mod fmp4;
 pub mod hls;
 pub mod http;
 pub mod limits;

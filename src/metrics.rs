@@ -27,16 +27,24 @@ impl Counter {
 /// What a viewer is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
+    /// HLS with MPEG-TS segments.
     HlsTs,
+    /// HLS with fMP4 (CMAF) segments.
+    HlsFmp4,
+    /// MPEG-DASH.
+    Dash,
+    /// Continuous MPEG-TS.
     MpegTs,
 }
 
 impl Format {
-    pub const ALL: [Format; 2] = [Format::HlsTs, Format::MpegTs];
+    pub const ALL: [Format; 4] = [Format::HlsTs, Format::HlsFmp4, Format::Dash, Format::MpegTs];
     /// Label in metrics, API and `?format=`.
     pub fn name(self) -> &'static str {
         match self {
             Format::HlsTs => "hls-ts",
+            Format::HlsFmp4 => "hls-fmp4",
+            Format::Dash => "dash",
             Format::MpegTs => "mpegts",
         }
     }

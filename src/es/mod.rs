@@ -10,6 +10,7 @@
 pub mod aac;
 pub mod ac3;
 mod bits;
+pub mod carriage;
 pub mod framer;
 pub mod h264;
 pub mod h265;
@@ -18,6 +19,7 @@ pub mod mpeg2video;
 pub mod mpegaudio;
 pub mod nal;
 mod picture;
+pub mod rendition;
 
 use crate::time::MediaTime;
 use bytes::Bytes;

@@ -1,12 +1,14 @@
-//! The Media Playlist (RFC 8216 4.3.2 and 4.3.3).
+//! The Media Playlist (RFC 8216 4.3.2 and 4.3.3; EXT-X-GAP: draft-pantos-hls-rfc8216bis 4.4.4.7).
 //!
 //! What it deliberately does not do: EXT-X-ENDLIST and playlist types: every playlist here is a live window.
 
 use super::date::UtcDate;
 use std::fmt::{self, Write};
 
-/// EXT-X-VERSION: 3, for EXTINF with decimals (RFC 8216 7). Nothing here needs more.
+/// EXT-X-VERSION (RFC 8216bis 8): 3 for EXTINF with decimals, 6 for EXT-X-MAP, 8 for EXT-X-GAP.
 const VERSION: u8 = 3;
+const VERSION_MAP: u8 = 6;
+const VERSION_GAP: u8 = 8;
 
 /// What stands before the segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<U> {
     pub uri: U,
+    /// URI of its Media Initialization Section, for fMP4; EXT-X-MAP stands where it changes.
+    pub map: Option<U>,
+    /// The segment's number and time hold, its bytes do not exist (EXT-X-GAP).
+    pub gap: bool,
     /// 90 kHz ticks.
     pub duration_90k: i64,
     pub discontinuity: bool,
@@ -34,23 +40,29 @@ pub struct Entry<U> {
 
 /// Appends the playlist. EXT-X-PROGRAM-DATE-TIME stands at the first segment and behind each discontinuity, where a player
 /// can no longer count on from the one before.
-pub fn write<U: fmt::Display>(header: &Header, segments: impl Iterator<Item = Entry<U>>, out: &mut String) {
+pub fn write<U: fmt::Display + PartialEq>(
+    header: &Header,
+    segments: impl Iterator<Item = Entry<U>> + Clone,
+    out: &mut String,
+) {
     // Writing to a String cannot fail.
     let _ = try_write(header, segments, out);
 }
 
-fn try_write<U: fmt::Display>(
+fn try_write<U: fmt::Display + PartialEq>(
     header: &Header,
-    segments: impl Iterator<Item = Entry<U>>,
+    segments: impl Iterator<Item = Entry<U>> + Clone,
     out: &mut String,
 ) -> fmt::Result {
-    writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}")?;
+    let version = segments.clone().map(|segment| version(&segment)).max().unwrap_or(VERSION);
+    writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}")?;
     writeln!(out, "#EXT-X-TARGETDURATION:{}", header.target_duration_s)?;
     writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", header.media_sequence)?;
     writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", header.discontinuity_sequence)?;
     if header.independent_segments {
         writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")?;
     }
+    let mut map = None;
     for (index, segment) in segments.enumerate() {
         if segment.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
@@ -58,9 +70,26 @@ fn try_write<U: fmt::Display>(
         if segment.discontinuity || index == 0 {
             writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", UtcDate(segment.program_date_time_us))?;
         }
+        if segment.map.is_some() && segment.map != map {
+            map = segment.map;
+            if let Some(uri) = &map {
+                writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"")?;
+            }
+        }
+        if segment.gap {
+            writeln!(out, "#EXT-X-GAP")?;
+        }
         writeln!(out, "#EXTINF:{},\n{}", Seconds(segment.duration_90k), segment.uri)?;
     }
     Ok(())
+}
+
+fn version<U>(segment: &Entry<U>) -> u8 {
+    match (segment.gap, &segment.map) {
+        (true, _) => VERSION_GAP,
+        (false, Some(_)) => VERSION_MAP,
+        (false, None) => VERSION,
+    }
 }
 
 /// Ticks of 90 kHz as seconds with five decimals, rounded: a tick is 11 microseconds.
@@ -76,6 +105,32 @@ impl fmt::Display for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_stands_where_it_changes_and_the_version_follows_the_tags() {
+        let header =
+            Header { target_duration_s: 2, media_sequence: 7, discontinuity_sequence: 1, independent_segments: false };
+        let entry = |uri, map, gap| Entry {
+            uri,
+            map: Some(map),
+            gap,
+            duration_90k: 180_000,
+            discontinuity: false,
+            program_date_time_us: 0,
+        };
+        let text = |entries: &[Entry<&'static str>]| {
+            let mut out = String::new();
+            write(&header, entries.iter().copied(), &mut out);
+            out
+        };
+        let mapped = text(&[entry("1", "i", false), entry("2", "i", false), entry("3", "j", false)]);
+        assert!(mapped.starts_with("#EXTM3U\n#EXT-X-VERSION:6\n"), "{mapped}");
+        assert_eq!(mapped.matches("#EXT-X-MAP:URI=\"i\"").count(), 1);
+        assert!(mapped.contains("2\n#EXT-X-MAP:URI=\"j\"\n#EXTINF:2.00000,\n3\n"), "{mapped}");
+        let with_gap = text(&[entry("1", "i", false), entry("2", "i", true)]);
+        assert!(with_gap.starts_with("#EXTM3U\n#EXT-X-VERSION:8\n"), "{with_gap}");
+        assert!(with_gap.contains("#EXT-X-GAP\n#EXTINF:2.00000,\n2\n"), "{with_gap}");
+    }
 
     #[test]
     fn durations_are_rounded_to_the_nearest_decimal() {

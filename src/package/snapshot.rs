@@ -73,6 +73,8 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[A
     };
     let entries = window.listed().map(|segment| media::Entry {
         uri: SegmentUri { epoch: epoch.id, number: segment.number() },
+        map: None,
+        gap: false,
         duration_90k: segment.duration_90k,
         discontinuity: is_marked(epoch, segment),
         program_date_time_us: segment.cut.program_date_time_us,
@@ -81,7 +83,7 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[A
     media::write(&header, entries, &mut media_playlist);
     let variant = variant(epoch, peak_bits_per_second, average_bits_per_second, tracks);
     let mut multivariant = String::with_capacity(512);
-    multivariant::write(&[variant], &mut multivariant);
+    multivariant::write(&[], &[variant], false, &mut multivariant);
     let segments: Box<[Segment]> = window.served().cloned().collect();
     let newest = segments.last().map_or(0, Segment::number);
     TsSnapshot {
@@ -96,6 +98,7 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[A
 }
 
 /// Relative URI of a segment.
+#[derive(PartialEq)]
 struct SegmentUri {
     epoch: u64,
     number: u64,

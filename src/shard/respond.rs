@@ -18,11 +18,13 @@ use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, 
 use crate::metrics::Format;
 use crate::package::mpegts::TsShared;
 use crate::package::snapshot::TsSnapshot;
-use crate::route::{Route, RouteError, route};
+use crate::route::decide::Client;
+use crate::route::{Resource, Route, RouteError, route};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::store::Held;
 use crate::time::Now;
 use glommio::net::TcpStream;
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -119,13 +121,11 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         write_options(&mut out, &on.shard.date(), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
-    let user_agent = asked.head.field(Field::UserAgent).unwrap_or_default();
-    match route(Target::new(asked.head.target()), user_agent) {
+    match route(Target::new(asked.head.target()), &client(asked.head)) {
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
                 RouteError::UnknownFormat | RouteError::BadUrl(_) => Status::BadRequest,
-                RouteError::NotOffered => Status::NotAcceptable,
             };
             on.refuse(asked, Refusal::new(status, error.to_string())).await
         }
@@ -142,11 +142,20 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
     }
 }
 
+fn client<'h>(head: &Head<'h>) -> Client<'h> {
+    let field = |field| head.field(field).unwrap_or_default();
+    Client {
+        user_agent: field(Field::UserAgent),
+        accept: field(Field::Accept),
+        video_codec: field(Field::XVideoCodec),
+        audio_codec: field(Field::XAudioCodec),
+        container: field(Field::XContainer),
+    }
+}
+
 fn media_channel(route: &Route) -> Option<&str> {
     match route {
-        Route::Entry { channel, .. } | Route::MediaPlaylist { channel, .. } | Route::Segment { channel, .. } => {
-            Some(channel)
-        }
+        Route::Entry { channel, .. } | Route::Media { channel, .. } => Some(channel),
         _ => None,
     }
 }
@@ -174,12 +183,16 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
     on.watch.channel.set(Some(channel));
     match route {
-        Route::Entry { format, why, .. } if asked.head_only => on.entry_head(asked, format, why).await,
-        Route::Entry { format: Format::HlsTs, why, .. } => on.hls(asked, channel, Playlist::Multivariant { why }).await,
-        Route::Entry { format: Format::MpegTs, why, .. } => on.live(asked, channel, why).await,
-        Route::MediaPlaylist { .. } if asked.head_only => on.playlist_head(asked, channel).await,
-        Route::MediaPlaylist { .. } => on.hls(asked, channel, Playlist::Media).await,
-        Route::Segment { epoch, number, .. } => on.segment(asked, channel, epoch, number).await,
+        Route::Entry { choice, .. } if asked.head_only => on.entry_head(asked, choice.format, &choice.why).await,
+        Route::Entry { choice, .. } if choice.format == Format::MpegTs => on.live(asked, channel, &choice.why).await,
+        Route::Entry { choice, .. } => on.hls(asked, channel, Playlist::Multivariant { why: choice.why }).await,
+        Route::Media { resource: Resource::TsPlaylist, .. } if asked.head_only => {
+            on.playlist_head(asked, channel).await
+        }
+        Route::Media { resource: Resource::TsPlaylist, .. } => on.hls(asked, channel, Playlist::Media).await,
+        Route::Media { resource: Resource::TsSegment { number }, epoch, .. } => {
+            on.segment(asked, channel, epoch, number).await
+        }
         _ => on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await,
     }
 }
@@ -218,7 +231,7 @@ fn joinable(view: &ChannelView) -> Option<(Arc<TsShared>, u64)> {
 type Playable = (Arc<TsSnapshot>, u64);
 
 enum Playlist {
-    Multivariant { why: &'static str },
+    Multivariant { why: Cow<'static, str> },
     Media,
 }
 
@@ -375,7 +388,7 @@ impl Answering<'_> {
         let mut head = ResponseHead::new(&mut out, Status::Ok, &date, asked.persistence);
         head.content_type(PLAYLIST_TYPE).content_length(body.len() as u64);
         match which {
-            Playlist::Multivariant { why } => decided(&mut head, Format::HlsTs, why),
+            Playlist::Multivariant { why } => decided(&mut head, Format::HlsTs, &why),
             Playlist::Media => {
                 head.etag(&snapshot.playlist_etag).caching(Caching::MaxAge(1)).cors();
             }

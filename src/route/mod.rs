@@ -1,0 +1,196 @@
+//! Request target to what is asked for: a pure function over path, query and a few headers.
+//!
+//! What it deliberately does not do: know whether the channel exists or lives, or answer.
+#![forbid(unsafe_code)]
+
+pub mod decide;
+
+use crate::es::rendition::RenditionId;
+use crate::http::url::{Target, UrlError};
+use crate::metrics::Format;
+use decide::{Choice, Client};
+
+/// What a target names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A channel's entry point: a playlist, an MPD, or the continuous stream.
+    Entry { channel: String, choice: Choice },
+    /// Something below an epoch of a channel.
+    Media { channel: String, epoch: u64, resource: Resource },
+    /// `/relay/time`: the wall clock, for DASH players.
+    Time,
+    /// `/channels.m3u`
+    ChannelList,
+    /// `/healthz`: the process runs and its shards beat.
+    Health,
+    /// `/readyz`: it takes viewers.
+    Ready,
+    /// `/metrics`, admin listener only.
+    Metrics,
+    /// `/api/v1/channels`, admin listener only.
+    ApiChannels,
+    /// `/api/v1/sessions`, admin listener only.
+    ApiSessions,
+    /// `/`
+    Index,
+    /// `/web/{file}`: what the page is made of.
+    Web { file: String },
+}
+
+/// What lies below `/relay/channel/{id}/{epoch}/`. A playlist of some old epoch is answered with the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `ts/media.m3u8`
+    TsPlaylist,
+    /// `ts/{number}.ts`
+    TsSegment { number: u64 },
+    /// `{rendition}/media.m3u8`
+    Playlist { rendition: RenditionId },
+    /// `{rendition}/init-{version}.mp4`
+    Init { rendition: RenditionId, version: u32 },
+    /// `{rendition}/{time}.m4s`: `time` in the rendition's timescale.
+    Segment { rendition: RenditionId, time: u64 },
+}
+
+/// Why a target names nothing that can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("no such resource")]
+    NotFound,
+    #[error("unknown format: use hls, hls-ts, hls-fmp4, fmp4, dash, mpegts, ts or auto")]
+    UnknownFormat,
+    #[error(transparent)]
+    BadUrl(UrlError),
+}
+
+/// Tells what `target` asks for, and for a channel's entry point what `client` gets.
+pub fn route(target: Target<'_>, client: &Client<'_>) -> Result<Route, RouteError> {
+    match target.path {
+        b"/" => return Ok(Route::Index),
+        b"/channels.m3u" => return Ok(Route::ChannelList),
+        b"/healthz" => return Ok(Route::Health),
+        b"/readyz" => return Ok(Route::Ready),
+        b"/metrics" => return Ok(Route::Metrics),
+        b"/api/v1/channels" => return Ok(Route::ApiChannels),
+        b"/api/v1/sessions" => return Ok(Route::ApiSessions),
+        b"/relay/time" => return Ok(Route::Time),
+        _ => {}
+    }
+    let mut segments = target.segments();
+    let mut next = || segments.next().transpose().map_err(RouteError::BadUrl);
+    let path = [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    match path.each_ref().map(Option::as_deref) {
+        [Some("web"), Some(file), None, ..] => Ok(Route::Web { file: file.to_owned() }),
+        [Some("relay"), Some("channel"), Some(id), Some(name), None, ..] if !id.is_empty() => {
+            entry(id.to_owned(), name, target, client)
+        }
+        [Some("relay"), Some("channel"), Some(id), Some(epoch), Some(folder), Some(file), None] if !id.is_empty() => {
+            media(id.to_owned(), epoch, folder, file).ok_or(RouteError::NotFound)
+        }
+        _ => Err(RouteError::NotFound),
+    }
+}
+
+fn media(channel: String, epoch: &str, folder: &str, file: &str) -> Option<Route> {
+    let epoch = decimal(epoch)?;
+    let resource = match folder {
+        "ts" if file == "media.m3u8" => Resource::TsPlaylist,
+        "ts" => Resource::TsSegment { number: decimal(file.strip_suffix(".ts")?)? },
+        rendition => in_rendition(rendition.parse().ok()?, file)?,
+    };
+    Some(Route::Media { channel, epoch, resource })
+}
+
+fn in_rendition(rendition: RenditionId, file: &str) -> Option<Resource> {
+    if file == "media.m3u8" {
+        return Some(Resource::Playlist { rendition });
+    }
+    if let Some(time) = file.strip_suffix(".m4s") {
+        return Some(Resource::Segment { rendition, time: decimal(time)? });
+    }
+    let version = file.strip_prefix("init-")?.strip_suffix(".mp4")?;
+    Some(Resource::Init { rendition, version: u32::try_from(decimal(version)?).ok()? })
+}
+
+/// A channel's entry point. An extension says the protocol; for HLS the `format` parameter may still say which segments.
+fn entry(channel: String, name: &str, target: Target<'_>, client: &Client<'_>) -> Result<Route, RouteError> {
+    let choice = match name {
+        "stream" => decide::decide(parameter(target, "format")?.as_deref(), client)?,
+        "index.m3u8" => match parameter(target, "format")?.as_deref() {
+            Some("hls-ts") => Choice::by_url(Format::HlsTs, "extension .m3u8 and format parameter"),
+            Some("hls-fmp4" | "fmp4") => Choice::by_url(Format::HlsFmp4, "extension .m3u8 and format parameter"),
+            _ => decide::hls("extension .m3u8", client),
+        },
+        "manifest.mpd" => Choice::by_url(Format::Dash, "extension .mpd"),
+        "stream.ts" => Choice::by_url(Format::MpegTs, "extension .ts"),
+        _ => return Err(RouteError::NotFound),
+    };
+    Ok(Route::Entry { channel, choice })
+}
+
+/// The last value of a query parameter.
+fn parameter(target: Target<'_>, wanted: &str) -> Result<Option<String>, RouteError> {
+    let mut found = None;
+    for pair in target.query_pairs() {
+        let (name, value) = pair.map_err(RouteError::BadUrl)?;
+        if name == wanted {
+            found = Some(value.into_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// A plain decimal number without sign, blank or leading zero.
+fn decimal(digits: &str) -> Option<u64> {
+    let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+    if canonical { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str, query: &str, agent: &str) -> Result<Route, RouteError> {
+        let client = Client { user_agent: agent.as_bytes(), ..Client::default() };
+        route(Target::new(format!("{path}?{query}").as_bytes()), &client)
+    }
+
+    fn format(path: &str, query: &str, agent: &str) -> Option<Format> {
+        match of(path, query, agent) {
+            Ok(Route::Entry { choice, .. }) => Some(choice.format),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn extension_decides_before_anything_else() {
+        let path = |name| format!("/relay/channel/news/{name}");
+        assert_eq!(format(&path("stream.ts"), "format=hls", ""), Some(Format::MpegTs));
+        assert_eq!(format(&path("manifest.mpd"), "", "VLC/3.0.20"), Some(Format::Dash));
+        assert_eq!(format(&path("index.m3u8"), "format=dash", ""), Some(Format::HlsFmp4));
+        assert_eq!(format(&path("index.m3u8"), "format=hls-ts", ""), Some(Format::HlsTs));
+    }
+
+    #[test]
+    fn media_paths_take_canonical_numbers_only() {
+        let media = |resource| Ok(Route::Media { channel: "a b".into(), epoch: 17, resource });
+        let rendition = RenditionId { is_audio: true, track: crate::es::TrackId(1) };
+        assert_eq!(of("/relay/channel/a%20b/17/ts/42.ts", "", ""), media(Resource::TsSegment { number: 42 }));
+        assert_eq!(of("/relay/channel/a%20b/17/a1/0.m4s", "", ""), media(Resource::Segment { rendition, time: 0 }));
+        assert_eq!(
+            of("/relay/channel/a%20b/17/a1/init-3.mp4", "", ""),
+            media(Resource::Init { rendition, version: 3 })
+        );
+        assert_eq!(of("/relay/channel/a%20b/17/a1/media.m3u8", "", ""), media(Resource::Playlist { rendition }));
+        for bad in ["017/ts/42.ts", "17/ts/.ts", "17/ts/-1.ts", "17/a01/media.m3u8", "17/a1/01.m4s", "17/a1/init-.mp4"]
+        {
+            assert_eq!(of(&format!("/relay/channel/a/{bad}"), "", ""), Err(RouteError::NotFound), "{bad}");
+        }
+        assert_eq!(of("/relay/channel//stream", "", ""), Err(RouteError::NotFound));
+    }
+
+    #[test]
+    fn unknown_formats_are_refused() {
+        assert_eq!(of("/relay/channel/a/stream", "format=avi", ""), Err(RouteError::UnknownFormat));
+    }
+}
