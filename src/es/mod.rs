@@ -14,6 +14,7 @@ pub mod carriage;
 pub mod framer;
 pub mod h264;
 pub mod h265;
+pub mod language;
 pub mod latm;
 pub mod mpeg2video;
 pub mod mpegaudio;

@@ -2,7 +2,7 @@
 //!
 //! What it deliberately does not do: EXT-X-ENDLIST and playlist types: every playlist here is a live window.
 
-use super::date::UtcDate;
+use crate::time::UtcDate;
 use std::fmt::{self, Write};
 
 /// EXT-X-VERSION (RFC 8216bis 8): 3 for EXTINF with decimals, 6 for EXT-X-MAP, 8 for EXT-X-GAP.
