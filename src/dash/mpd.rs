@@ -347,7 +347,7 @@ mod tests {
             channel_configuration(&representation).map(|(_, value)| value)
         };
         assert_eq!(value("mp4a.40.2", 2), Some("2"));
-        assert_eq!(value("mp4a.40.2", 8), Some("7"));
+        assert_eq!((value("mp4a.40.2", 8), value("opus", 8), value("opus", 7)), (Some("7"), Some("12"), Some("11")));
         assert_eq!(value("ac-3", 6), Some("F801"));
         assert_eq!(value("ec-3", 2), Some("A000"));
         assert_eq!((value("ac-3", 0), value("ec-3", 7), value("opus", 255)), (None, None, None));

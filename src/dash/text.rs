@@ -99,7 +99,7 @@ mod tests {
     fn durations_have_no_float_in_them() {
         assert_eq!(Millis(2_000).to_string(), "PT2S");
         assert_eq!(Millis(1_050).to_string(), "PT1.05S");
-        let at = |ticks| Ticks90k(1_800_000_000 * 90_000 + ticks).to_string();
+        let at = |ticks: u64| Ticks90k(1_800_000_000 * 90_000 + ticks).to_string();
         assert_eq!(at(0), "PT1800000000S");
         assert_eq!(at(1), "PT1800000000.000011S");
         assert_eq!(at(45_000), "PT1800000000.5S");
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_tick_is_found_again_from_its_double() {
-        for ticks in (0..90_000).map(|ticks| 1_800_000_000 * 90_000 + ticks) {
+        for ticks in (0..90_000).map(|ticks: u64| 1_800_000_000 * 90_000 + ticks) {
             let text = Ticks90k(ticks).to_string();
             let seconds: f64 = text[2..text.len() - 1].parse().unwrap();
             assert_eq!((seconds * 90_000.0).round() as u64, ticks, "{text}");
