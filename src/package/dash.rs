@@ -4,7 +4,7 @@
 //! presentationTimeOffset that makes its media times output time again. Segments are the same URLs as in HLS playlists.
 
 use super::cmaf::{CmafSegment, Init, PeriodStart, RenditionSnapshot, scale};
-use super::hls_fmp4::{is_independent, language_tag};
+use super::hls_fmp4::{is_independent, language_tag, name};
 use crate::dash::mpd::{self, AdaptationSet, ContentKind, Mpd, Period, Representation, TimelineEntry};
 use crate::es::{AudioRole, Params};
 use crate::time::Now;
@@ -80,6 +80,7 @@ fn adaptation_set(
         id: u32::from(rendition.id.track.0),
         kind: if rendition.id.is_audio { ContentKind::Audio } else { ContentKind::Video },
         language: language_tag(&init.track).map(str::to_owned),
+        label: rendition.id.is_audio.then(|| name(&init.track)),
         roles: vec![role_value(rendition.id.is_audio, role, is_main)],
         audio_purpose: match role {
             AudioRole::VisualImpaired => Some(1),

@@ -209,7 +209,8 @@ pub(super) fn language_tag(track: &Track) -> Option<&'static str> {
     track.language.and_then(language::tag)
 }
 
-fn name(track: &Track) -> String {
+/// What a menu calls the track.
+pub(super) fn name(track: &Track) -> String {
     let language = track.language.and_then(language::name).unwrap_or("Audio");
     let suffix = match track.role {
         AudioRole::Main => "",
