@@ -1,6 +1,8 @@
 //! Segments and init segments: found in the channel's snapshots, sent as ranges of its stores.
 //!
-//! Players that run ahead of the live edge ask for what is not there yet, a thousand times a second: the answer to them touches nothing.
+//! libavformat's DASH demuxer (ffmpeg, mpv) asks for the segment behind the last one at once, and a thousand times a second when it gets
+//! 404. So a request for exactly that segment is held until it is there. Whatever else is not there, further ahead or long gone, is
+//! answered at once and touches nothing.
 
 use super::manifest::TS_TYPE;
 use super::mirror::Mirror;
@@ -45,6 +47,14 @@ impl Wanted {
         }
     }
 
+    /// Whether it is exactly the CMAF segment that its rendition will list next.
+    fn is_next(self, view: &ChannelView, epoch: u64) -> bool {
+        let Wanted::Cmaf { rendition, time } = self else { return false };
+        let snapshot = view.cmaf.as_ref().filter(|_| view.epoch == epoch).map(|cmaf| cmaf.snapshot());
+        let newest = snapshot.as_ref().and_then(|snapshot| snapshot.rendition(rendition)?.segments.last());
+        newest.is_some_and(|newest| newest.time + newest.duration == time)
+    }
+
     fn etag(self, epoch: u64) -> String {
         match self {
             Wanted::Ts { number } => format!("\"{epoch}-{number}\""),
@@ -75,6 +85,9 @@ fn mp4_type(rendition: RenditionId) -> &'static str {
 impl Answering<'_> {
     pub async fn segment(&mut self, asked: Asked<'_>, channel: u32, epoch: u64, wanted: Wanted) -> io::Result<Next> {
         let mirror = self.shard.mirror(channel);
+        if !asked.head_only && wanted.is_next(&mirror.view(), epoch) {
+            self.wait_for_next(channel, epoch, wanted).await;
+        }
         let view = mirror.view();
         let Some(held) = wanted.hold(&view).filter(|_| view.epoch == epoch) else {
             return self.refuse(asked, Refusal::new(Status::NotFound, "this segment is not available")).await;
@@ -119,6 +132,16 @@ impl Answering<'_> {
         let base = held.range().start;
         self.send_held(&mirror, (channel, format), held, base + start..base + end).await?;
         Ok(Next::Request)
+    }
+
+    /// Waits until the segment is listed, or another one in its place, for as long as two segments may take.
+    async fn wait_for_next(&mut self, channel: u32, epoch: u64, wanted: Wanted) {
+        let hold_us = 2 * 1_000_000 * self.shard.mirror(channel).view().target_duration_s;
+        let deadline_us = self.shard.now().mono_us + hold_us;
+        let container = Some(wanted.plays().format.container());
+        let is_through = |view: &ChannelView| (!wanted.is_next(view, epoch)).then_some(());
+        // Whatever ended the wait: the answer is looked up anew.
+        let _ = self.wait(channel, container, deadline_us, is_through).await;
     }
 
     /// An init segment: some hundred bytes, from memory.
