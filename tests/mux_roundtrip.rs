@@ -80,7 +80,7 @@ impl Sink for Relay {
 
 /// Relays a whole source in reads of 1316 bytes, packager at its heels; returns what went in and the output stream.
 fn relay(source: &[u8]) -> (Relay, Vec<u8>) {
-    let epoch = Epoch { id: 1_795_400_000 };
+    let epoch = Epoch { id: 1_795_400_000, discontinuity_sequence: 1 };
     let config = TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 6_000 };
     let mut relay = Relay {
         timeline: Timeline::new(config, epoch, BEGIN),
