@@ -5,6 +5,8 @@ mod support;
 use millrace::dash::mpd::{self, AdaptationSet, ContentKind, Mpd, Period, Representation, TimelineEntry};
 use millrace::hls::media::{self, Entry, Header};
 use millrace::hls::multivariant::{self, AudioRendition, Variant};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::golden;
 
 /// Seconds since 1970 of the first segment: 2026-11-23.
@@ -255,4 +257,37 @@ fn media_playlist_with_maps_a_gap_and_a_discontinuity() {
     let mut out = String::new();
     media::write(&header, segments.into_iter(), &mut out);
     golden("media-fmp4.m3u8", &out);
+}
+
+/// Every golden file by parsers that share no code with us; `./run test` installs them.
+#[test]
+fn independent_parsers_take_the_golden_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let of_kind = |extension: &str| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(root.join("tests/golden")).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+    };
+    let (playlists, mpds) = (of_kind("m3u8"), of_kind("mpd"));
+    assert!(playlists.len() >= 5 && mpds.len() >= 3, "the golden files were not found");
+    let players = root.join("tests/players");
+    // The program is <target>/<profile>/deps/manifests-<hash>.
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    let python = target.join("venv/bin/python");
+    check(&python, &["-c", "import mpegdash"], &players.join("mpd.py"), &mpds);
+    check(Path::new("python3"), &["--version"], &players.join("hlsrules.py"), &playlists);
+    let module = format!("{}/node_modules/mpd-parser/package.json", players.display());
+    let has_modules = ["-e", "require(process.argv[1])", module.as_str()];
+    check(Path::new("node"), &has_modules, &players.join("playlists.mjs"), &[playlists, mpds].concat());
+}
+
+/// Runs a checker, whose complaints fail the test; skips it where `probe` does not run.
+fn check(program: &Path, probe: &[&str], script: &Path, files: &[PathBuf]) {
+    let probed = Command::new(program).args(probe).output().is_ok_and(|output| output.status.success());
+    if !probed {
+        println!("SKIP {}: {} or its modules are not installed", script.display(), program.display());
+        return;
+    }
+    let output = Command::new(program).arg(script).args(files).output().unwrap();
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {out}{errors}", script.display());
 }
