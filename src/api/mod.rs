@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod json;
+mod page;
 mod prometheus;
 
 pub use json::{channels_json, sessions_json};
+pub use page::page_json;
 pub use prometheus::metrics_text;
 
 use crate::metrics::ShardMetrics;
