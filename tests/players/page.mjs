@@ -168,7 +168,7 @@ async function checkFormat(page, channel, format) {
   const latency = await text(page, '#figure-latency');
   const stalls = await text(page, '#figure-stalls');
   const figures = `start ${startMs} ms, pace ${pace.toFixed(3)}, latency ${latency}, buffered ${await text(page, '#figure-buffer')}, stalls ${stalls}, ` +
-    `${await text(page, '#figure-picture')}, frames ${await text(page, '#figure-frames')}, ${await text(page, '#figure-bitrate')}`;
+    `${await text(page, '#figure-picture')}, frames ${await text(page, '#figure-frames')} dropped ${await text(page, '#figure-dropped')}, ${await text(page, '#figure-bitrate')}`;
   require(pace >= PACE_MIN, `pace ${pace.toFixed(3)} is below ${PACE_MIN}; ${figures}`);
   require(parseFloat(latency) > 0 && parseFloat(latency) < LATENCY_S_MAX, `latency shows ${latency}`);
   require(/^none$|^\d+ · /.test(stalls), `stalls show ${stalls}`);
@@ -217,6 +217,13 @@ async function checkUnmute(page) {
   require(await page.isHidden('#unmute'), 'the button stays');
 }
 
+/** Closing must end the stream too, not only hide it. */
+async function checkClose(page, channel) {
+  await page.click('#close');
+  require(await page.isHidden('#playing'), 'the panel stays');
+  await eventually('the last viewer gone', async () => !/MPEG-TS/.test(await text(page, `.card[data-channel="${channel}"] .viewers`)));
+}
+
 async function checkNoSideways(page) {
   const widths = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
   require(widths[0] <= widths[1], `${widths[0]} px wide on ${widths[1]} px`);
@@ -226,7 +233,8 @@ async function checkNoSideways(page) {
 async function checkBroken(context, base) {
   const { page } = await open(context, base);
   await page.click('.card[data-channel="broken"]');
-  await eventually('the reason', async () => /origin/i.test(await text(page, '#overlay-text')));
+  await eventually('the reason', async () =>
+    (await page.getAttribute('#stage', 'data-state')) === 'error' && /the origin/i.test(await text(page, '#overlay-text')));
   const words = await text(page, '#overlay-text');
   require(!/127\.0\.0\.1|secret/.test(words), `it tells of the origin: ${words}`);
   await eventually('a failed card', async () => (await text(page, '.card[data-channel="broken"] .state')) === 'Failed');
@@ -311,6 +319,7 @@ async function checkWide(browser, base) {
   await check('page copies addresses', () => checkCopy(page, base, 'demo-1'));
   await check('page copies over plain http', () => checkCopyWithoutApi(page));
   await check('page unmutes', () => checkUnmute(page));
+  await check('page closes the player', () => checkClose(page, 'demo-1'));
   await check('wide page does nothing wrong', () => checkWrongs(wrongs));
   await page.close();
   await check('page says why a channel fails', () => checkBroken(context, base));

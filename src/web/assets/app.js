@@ -21,9 +21,9 @@ const list = new ChannelList({ onChoose: (channel) => choose(channel, player.for
 const player = new Player({
   clock: relayClock,
   onChange: (channel, format) => {
-    list.select(channel.id);
+    list.select(channel?.id ?? null);
     remember(format.id);
-    history.replaceState(null, '', `#${encodeURIComponent(channel.id)}/${format.id}`);
+    history.replaceState(null, '', channel ? `#${encodeURIComponent(channel.id)}/${format.id}` : location.pathname);
   },
 });
 

@@ -9,6 +9,8 @@ const PAGE_CARDS = 24;
 const TOOLS_MIN = 8;
 /** Points of a sparkline, one a poll. */
 const HISTORY = 60;
+/** A young channel's line is drawn as if it had this many, so that it soon fills its space. */
+const HISTORY_SHOWN_MIN = 15;
 const [SPARK_WIDTH, SPARK_HEIGHT] = [120, 28];
 
 const SHOW = [
@@ -216,7 +218,7 @@ class Card {
     this.name.title = channel.name;
     setText(this.monogram, initials(channel.name));
     this.monogram.style.setProperty('--hue', hue(channel.id));
-    const age = channel.up_s === undefined ? null : `up ${ageText(channel.up_s)}`;
+    const age = channel.state === 'live' || channel.state === 'stalled' ? `up ${ageText(channel.up_s)}` : null;
     setText(this.group, [channel.group, age].filter(Boolean).join(' · '));
     setHidden(this.group, !channel.group && !age);
     setText(this.state, name);
@@ -253,7 +255,8 @@ function initials(name) {
 function hue(id) {
   let hash = 0;
   for (const char of id) hash = (Math.imul(hash, 31) + char.codePointAt(0)) | 0;
-  return String(((hash % 360) + 360) % 360);
+  // Neighbours, demo-1 and demo-2, differ most: 137.5 degrees is the golden angle.
+  return String(Math.round(((hash >>> 0) * 137.508) % 360));
 }
 
 /** Draws from the right, so that a channel that has just begun grows into its space. */
@@ -264,8 +267,9 @@ function drawSpark(line, area, history) {
     return;
   }
   const top = Math.max(...history, 1) * 1.1;
+  const shown = Math.max(history.length, HISTORY_SHOWN_MIN);
   const points = history.map((rate, i) => {
-    const x = SPARK_WIDTH - ((history.length - 1 - i) * SPARK_WIDTH) / (HISTORY - 1);
+    const x = SPARK_WIDTH - ((history.length - 1 - i) * SPARK_WIDTH) / (shown - 1);
     return `${x.toFixed(1)} ${(SPARK_HEIGHT - 1 - (rate / top) * (SPARK_HEIGHT - 3)).toFixed(1)}`;
   });
   const path = `M${points.join('L')}`;

@@ -120,7 +120,7 @@ async function mpegts(video, url, on, hasAudio) {
   }
   // It logs every broken frame of a source; the page shows errors itself.
   Object.assign(library_.LoggingControl, { enableVerbose: false, enableDebug: false, enableInfo: false, enableWarn: false, enableError: false });
-  const player = library_.createPlayer({ type: 'mpegts', isLive: true, url, hasAudio }, {
+  const player = library_.createPlayer({ type: 'mpegts', isLive: true, url, ...(hasAudio ? {} : { hasAudio }) }, {
     enableWorker: false,
     enableStashBuffer: false,
     lazyLoad: false,

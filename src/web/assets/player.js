@@ -19,9 +19,11 @@ const FIGURES = [
   ['latency', 'Latency', 'How far the picture is behind the moment it came to the relay, by the relay’s clock'],
   ['buffer', 'Buffered', 'Media that is loaded and not played yet'],
   ['stalls', 'Stalls', 'How often the picture stood for lack of data, and for how long in all'],
+  ['bitrate', 'Bitrate', 'What is being decoded, sound included'],
   ['picture', 'Picture', 'Width and height as decoded'],
-  ['frames', 'Frames', 'Pictures decoded, and those of them that were dropped'],
-  ['bitrate', 'Bitrate', 'What is being decoded'],
+  ['frames', 'Frames', 'Pictures decoded'],
+  ['dropped', 'Dropped', 'Pictures decoded and not shown, as they came too late for this machine'],
+  ['start', 'Start', 'From the click to the first moving picture'],
 ];
 
 export class Player {
@@ -39,7 +41,7 @@ export class Player {
   #formatButtons = new Map();
   #audioShown = '';
 
-  /** `clock()`: the relay's wall clock, milliseconds. `onChange(channel, format)`: what is to be played changed. */
+  /** `clock()`: the relay's wall clock, milliseconds. `onChange(channel or null, format)`: what is to be played changed. */
   constructor({ clock, onChange }) {
     this.clock = clock;
     this.onChange = onChange;
@@ -63,6 +65,18 @@ export class Player {
     this.#describe();
     this.onChange(channel, this.#format);
     this.#start();
+  }
+
+  /** Stops, and leaves the page to the list. */
+  close() {
+    this.#turn += 1;
+    this.#stop();
+    this.#channel = null;
+    setHidden(this.#video, true);
+    setHidden(byId('playing'), true);
+    document.title = 'millrace';
+    this.#say('empty', 'Choose a channel', 'It starts when the first viewer comes, and plays here in any format.');
+    this.onChange(null, this.#format);
   }
 
   /** Takes what the last poll says of the channel. */
@@ -177,6 +191,7 @@ export class Player {
       if (this.#video.volume === 0) this.#video.volume = 1;
       this.#video.play().catch(() => {});
     });
+    byId('close').addEventListener('click', () => this.close());
     byId('audio-select').addEventListener('change', (event) => this.#engine?.audio()[event.target.value]?.select());
     this.#video.addEventListener('volumechange', () => setHidden(byId('unmute'), !this.#video.muted || !this.#isStarted()));
   }
@@ -213,7 +228,7 @@ export class Player {
     const rows = [
       ...FORMATS.map((format) => [format.name, addressOf(format, id)]),
       ['VLC', `vlc ${addressOf(formatOf('mpegts'), id)}`],
-      ['All channels', `${location.origin}/channels.m3u`],
+      ['M3U list', `${location.origin}/channels.m3u`],
     ];
     byId('addresses').dataset.channel = id;
     byId('addresses').replaceChildren(...rows.map(([name, text]) => addressRow(name, text)));
@@ -293,7 +308,9 @@ export class Player {
     show('buffer', secondsText(bufferedAhead(video)));
     show('stalls', tally.stalls ? `${tally.stalls} · ${secondsText(tally.stalledMs / 1000)}` : 'none');
     show('picture', video.videoWidth ? `${video.videoWidth}×${video.videoHeight}` : 'sound only');
-    show('frames', quality ? `${countText(quality.totalVideoFrames)} · ${countText(quality.droppedVideoFrames)} dropped` : '–');
+    show('frames', quality ? countText(quality.totalVideoFrames) : '–');
+    show('dropped', quality ? countText(quality.droppedVideoFrames) : '–');
+    show('start', secondsText((tally.startedMs - tally.begunMs) / 1000));
     show('bitrate', bitrateText(tally.bitsPerSecond));
   }
 
@@ -308,7 +325,7 @@ export class Player {
 }
 
 const newTally = () => ({
-  tickMs: performance.now(), startedMs: null, position: 0, stillMs: 0, stalls: 0, stalledMs: 0, bytes: [], bitsPerSecond: 0,
+  begunMs: performance.now(), tickMs: performance.now(), startedMs: null, position: 0, stillMs: 0, stalls: 0, stalledMs: 0, bytes: [], bitsPerSecond: 0,
 });
 
 /** Seconds from the playing position to the end of the range it lies in. */
