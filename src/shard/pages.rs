@@ -64,7 +64,7 @@ fn asset(name: &str, head: &Head<'_>) -> Option<Page> {
         body: if is_gzip { asset.gzip } else { asset.plain }.into(),
         etag: Some(if is_gzip { asset.etag_gzip } else { asset.etag }),
         is_gzip,
-        fields: web::SECURITY_FIELDS,
+        fields: web::PAGE_FIELDS,
     })
 }
 
@@ -79,7 +79,7 @@ fn page_channels(shard: &Shard) -> Page {
         Some((at_us, body)) if now.mono_us - *at_us < PAGE_JSON_MS * 1_000 => body.clone(),
         _ => kept.insert((now.mono_us, api::page_json(&report(shard), now))).1.clone(),
     });
-    Page { fields: web::SECURITY_FIELDS, ..json(body) }
+    Page { fields: web::PAGE_FIELDS, ..json(body) }
 }
 
 fn ready(shard: &Shard) -> Page {

@@ -40,7 +40,7 @@ pub const INDEX: &str = "page.html";
 ///
 /// The policy (CSP3) lets the page load and call nothing but this relay, and run no script or style that is written into the document.
 /// `blob:` is where Media Source Extensions play from. Players get no worker: theirs would be scripts from blobs.
-pub const SECURITY_FIELDS: &[(&str, &str)] = &[
+pub const PAGE_FIELDS: &[(&str, &str)] = &[
     (
         "Content-Security-Policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
@@ -103,7 +103,7 @@ mod tests {
                 assert!(!text.contains(bad), "{} has {bad}", asset.name);
             }
         }
-        assert!(!SECURITY_FIELDS.iter().any(|(_, value)| value.contains("unsafe")));
+        assert!(!PAGE_FIELDS.iter().any(|(_, value)| value.contains("unsafe")));
     }
 
     #[test]

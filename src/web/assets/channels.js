@@ -234,11 +234,12 @@ class Card {
 
   #updateFacts(channel) {
     const viewers = channel.viewers ?? {};
-    const by = FORMATS.filter((format) => viewers[format.id] > 0).map((format) => `${format.name} ${countText(viewers[format.id])}`);
+    const by = FORMATS.filter((format) => viewers[format.id] > 0).map((format) => `${format.name} ${countText(viewers[format.id])}`.replaceAll(' ', '\u00a0'));
     setText(this.viewers, by.length ? `${countOf(viewersOf(channel), 'viewer')}: ${by.join(', ')}` : 'No viewer');
     const { up = false, continuity_errors: errors = 0, connections = 0 } = channel.origin ?? {};
-    setText(this.health, `Origin ${up ? 'up' : 'down'} · ${countOf(errors, 'continuity error')}`);
-    this.health.dataset.health = up ? (errors ? 'fair' : 'good') : 'bad';
+    const origin = up ? 'up' : channel.state === 'starting' ? 'being reached' : 'down';
+    setText(this.health, `Origin ${origin} · ${countOf(errors, 'continuity error')}`);
+    this.health.dataset.health = up ? (errors ? 'fair' : 'good') : channel.state === 'starting' ? 'open' : 'bad';
     this.health.title = `${countOf(connections, 'connection')} to the origin since the relay began; ${countOf(channel.origin?.samples_dropped ?? 0, 'sample')} dropped`;
   }
 }
@@ -247,8 +248,8 @@ const sentenceCase = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** The first letters of up to two words, digits included: "News 24" is N2. */
 function initials(name) {
-  const words = name.split(/[\s._-]+/).filter(Boolean);
-  return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join('') || '?';
+  const words = name.match(/[\p{L}\p{N}]+/gu) ?? ['?'];
+  return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join('');
 }
 
 /** A colour that stays with the channel. */

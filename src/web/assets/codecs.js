@@ -14,10 +14,10 @@ function decodes(track) {
 }
 
 /**
- * { block, note }: why the channel cannot play here at all, and what will be missing when it does; null for no reason. `hasAudio` tells
- * whether any sound can be heard.
+ * { block, note, hasAudio }: why the channel cannot play here in this format, and what will be missing when it does, both null for no
+ * reason; whether any of its sound can be decoded.
  */
-export function judge(tracks = []) {
+export function judge(tracks = [], format) {
   const of = (kind) => tracks.filter((track) => track.kind === kind);
   const bad = (kind) => of(kind).filter((track) => !decodes(track));
   const none = (kind) => of(kind).length > 0 && bad(kind).length === of(kind).length;
@@ -27,6 +27,10 @@ export function judge(tracks = []) {
   };
   if (none('video')) return { block: cannot('video'), note: null, hasAudio: true };
   if (of('video').length === 0 && none('audio')) return { block: cannot('audio'), note: null, hasAudio: true };
+  // mpegts.js leaves no track out, but for MPEG audio, whose decoder takes what it can.
+  if (none('audio') && format.id === 'mpegts' && of('audio').every((track) => !/^mp[23]$/.test(track.codec))) {
+    return { block: `${cannot('audio')} HLS and DASH play the picture alone.`, note: null, hasAudio: false };
+  }
   if (none('audio')) return { block: null, note: `${cannot('audio')} The picture plays without sound; VLC plays both.`, hasAudio: false };
   return { block: null, note: null, hasAudio: true };
 }

@@ -29,11 +29,22 @@ function library(file, name) {
 /** MSE, or what iPhones have instead. */
 export const MediaSourceType = window.ManagedMediaSource ?? window.MediaSource;
 
-async function hls(video, url, on) {
+async function hls(video, url, on, hasAudio) {
   const Hls = MediaSourceType && await library('hls.min.js', 'Hls');
   if (!Hls?.isSupported()) return native(video, url, on);
-  // A worker would be a script from a blob, which the page's policy forbids.
-  const player = new Hls({ enableWorker: false, lowLatencyMode: false, backBufferLength: 30 });
+  const { playlistLoadPolicy, fragLoadPolicy } = Hls.DefaultConfig;
+  const player = new Hls({
+    // A worker would be a script from a blob, which the page's policy forbids.
+    enableWorker: false,
+    lowLatencyMode: false,
+    backBufferLength: 30,
+    // Two target durations behind the newest segment: its default is three, where our segments are half as long as the target at most times.
+    liveSyncDurationCount: 2,
+    // While the relay restarts there is still something to play, so its requests are repeated for as long.
+    playlistLoadPolicy: patient(playlistLoadPolicy),
+    fragLoadPolicy: patient(fragLoadPolicy),
+    pLoader: playlistLoader(Hls, hasAudio),
+  });
   let recoveredMs = -Infinity;
   player.on(Hls.Events.ERROR, (_, data) => {
     if (!data.fatal) return;
@@ -60,6 +71,43 @@ async function hls(video, url, on) {
   };
 }
 
+/** A load policy of hls.js that repeats failed requests for some 20 s. */
+function patient(policy) {
+  const errorRetry = { ...policy.default.errorRetry, maxNumRetry: 12, retryDelayMs: 500, maxRetryDelayMs: 2_000 };
+  return { default: { ...policy.default, errorRetry } };
+}
+
+/**
+ * A loader that takes out of the multivariant playlist what this browser cannot decode. hls.js refuses a variant as a whole when one of
+ * its CODECS is unknown; a transport stream with AAC and AC-3 plays all the same, and one with AC-3 alone plays its picture.
+ */
+function playlistLoader(Hls, hasAudio) {
+  return class extends Hls.DefaultConfig.loader {
+    load(context, config, callbacks) {
+      const onSuccess = (response, ...rest) => {
+        if (context.type === 'manifest' && typeof response.data === 'string') response.data = decodable(response.data, hasAudio);
+        callbacks.onSuccess(response, ...rest);
+      };
+      super.load(context, config, { ...callbacks, onSuccess });
+    }
+  };
+}
+
+function decodable(playlist, hasAudio) {
+  const known = (codec) => MediaSourceType.isTypeSupported(`video/mp4; codecs="${codec}"`);
+  const lines = playlist.split('\n').filter((line) => hasAudio || !line.startsWith('#EXT-X-MEDIA:TYPE=AUDIO'));
+  const codecs = (whole, before, list) => {
+    const left = list.split(',').map((codec) => codec.trim()).filter(known);
+    return left.length ? `${before}CODECS="${left.join(',')}"` : whole;
+  };
+  return lines.map((line) => {
+    if (!line.startsWith('#EXT-X-STREAM-INF:')) return line;
+    const heard = hasAudio ? line : line.replace(/,AUDIO="[^"]*"/, '');
+    // A group of renditions is chosen by its codec, so with one the list is left as it is.
+    return /,AUDIO="/.test(heard) ? heard : heard.replace(/([:,])CODECS="([^"]*)"/, codecs);
+  }).join('\n');
+}
+
 /** The browser's own HLS player: iPhones before iOS 17.1 have nothing else. */
 function native(video, url, on) {
   const failed = () => on.fatal({ kind: video.error?.code === MediaError.MEDIA_ERR_NETWORK ? 'network' : 'media' });
@@ -83,7 +131,7 @@ function native(video, url, on) {
   };
 }
 
-async function dash(video, url, on) {
+async function dash(video, url, on, hasAudio) {
   const shaka = await library('shaka-player.dash-es2021.js', 'shaka');
   shaka.polyfill.installAll();
   const player = new shaka.Player();
@@ -95,7 +143,7 @@ async function dash(video, url, on) {
     on.fatal({ kind, status: error.code === shaka.util.Error.Code.BAD_HTTP_STATUS ? error.data?.[1] : undefined });
   };
   player.addEventListener('error', (event) => failed(event.detail));
-  player.configure({ streaming: { bufferBehind: 30 } });
+  player.configure({ streaming: { bufferBehind: 30 }, manifest: { disableAudio: !hasAudio } });
   // Not awaited: who plays something else meanwhile can destroy this one at once.
   player.attach(video).then(() => player.load(url)).catch((error) => failed(error));
   return {
@@ -112,7 +160,7 @@ async function dash(video, url, on) {
   };
 }
 
-async function mpegts(video, url, on, hasAudio) {
+async function mpegts(video, url, on) {
   const library_ = await library('mpegts.js', 'mpegts');
   if (!library_.isSupported()) {
     on.fatal({ kind: 'codec' });
@@ -120,7 +168,7 @@ async function mpegts(video, url, on, hasAudio) {
   }
   // It logs every broken frame of a source; the page shows errors itself.
   Object.assign(library_.LoggingControl, { enableVerbose: false, enableDebug: false, enableInfo: false, enableWarn: false, enableError: false });
-  const player = library_.createPlayer({ type: 'mpegts', isLive: true, url, ...(hasAudio ? {} : { hasAudio }) }, {
+  const player = library_.createPlayer({ type: 'mpegts', isLive: true, url }, {
     enableWorker: false,
     enableStashBuffer: false,
     lazyLoad: false,

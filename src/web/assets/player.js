@@ -40,6 +40,8 @@ export class Player {
   #values = new Map();
   #formatButtons = new Map();
   #audioShown = '';
+  /** Whether the channel's codecs were known when it was started: of an idle channel they are not. */
+  #knewTracks = false;
 
   /** `clock()`: the relay's wall clock, milliseconds. `onChange(channel or null, format)`: what is to be played changed. */
   constructor({ clock, onChange }) {
@@ -84,14 +86,14 @@ export class Player {
     this.#channel = channel;
     this.#describe();
     // Codecs become known only once the channel runs.
-    const { block } = judge(channel.tracks);
+    const { block } = judge(channel.tracks, this.#format);
     if (block && this.#stage.dataset.state !== 'blocked') this.#block(block);
   }
 
   async #start() {
     const turn = ++this.#turn;
     this.#stop();
-    const { block, hasAudio } = judge(this.#channel.tracks);
+    const { block, hasAudio } = judge(this.#channel.tracks, this.#format);
     if (block) return this.#block(block);
     if (this.#format.needsMse && !MediaSourceType) {
       return this.#block(`${this.#format.name} needs Media Source Extensions, which this browser lacks. HLS plays here.`);
@@ -99,6 +101,7 @@ export class Player {
     this.#say('loading', 'Starting', `${this.#channel.name} in ${this.#format.name}`);
     setHidden(this.#video, false);
     this.#tally = newTally();
+    this.#knewTracks = (this.#channel.tracks ?? []).length > 0;
     const on = { fatal: (error) => turn === this.#turn && this.#failed(error) };
     try {
       const engine = await ENGINES[this.#format.engine](this.#video, addressOf(this.#format, this.#channel.id), on, hasAudio);
@@ -135,7 +138,8 @@ export class Player {
   async #failed({ kind, status, text }) {
     const turn = ++this.#turn;
     this.#stop();
-    if (kind === 'codec') return this.#block(`This browser cannot decode ${this.#codecs() || 'this channel'}.`);
+    // Who did not know what is in the channel does by the next attempt, and can leave out what this browser cannot decode.
+    if (kind === 'codec' && this.#knewTracks) return this.#block(`This browser cannot decode ${this.#codecs() || 'this channel'}.`);
     const wait = RETRY_S[Math.min(this.#attempt, RETRY_S.length - 1)];
     this.#attempt += 1;
     const again = `Trying again in ${wait} s.`;
@@ -191,6 +195,8 @@ export class Player {
       if (this.#video.volume === 0) this.#video.volume = 1;
       this.#video.play().catch(() => {});
     });
+    // On a phone it would push the channels far down.
+    byId('elsewhere').open = window.matchMedia('(min-width: 1021px)').matches;
     byId('close').addEventListener('click', () => this.close());
     byId('audio-select').addEventListener('change', (event) => this.#engine?.audio()[event.target.value]?.select());
     this.#video.addEventListener('volumechange', () => setHidden(byId('unmute'), !this.#video.muted || !this.#isStarted()));
@@ -215,7 +221,7 @@ export class Player {
   }
 
   #note() {
-    const { block, note } = judge(this.#channel.tracks);
+    const { block, note } = judge(this.#channel.tracks, this.#format);
     if (block || note) return block ? null : note;
     const audio = (this.#channel.tracks ?? []).filter((track) => track.kind === 'audio').length;
     const isMuxed = this.#format.id === 'hls-ts' || this.#format.id === 'mpegts';
