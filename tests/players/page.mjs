@@ -250,12 +250,29 @@ async function checkBroken(context, base) {
 const answerWith = (channels) => (page) => page.route('**/web/channels.json', (route) =>
   route.fulfill({ json: { now_ms: Date.now(), total: channels.length, channels } }));
 
+/** demo-1, said to carry other tracks than it does. */
+const carrying = (...tracks) => answerWith([{
+  id: 'demo-1', name: 'Demo 1', state: 'live', up_s: 5, bitrate_bps: 12e6, viewers: {}, tracks,
+  origin: { up: true, bytes: 1, connections: 1, continuity_errors: 0, samples_dropped: 0 },
+}]);
+
+async function checkSilent(context, base) {
+  const { page } = await open(context, base, carrying(
+    { kind: 'video', codec: 'h264', rfc6381: 'avc1.64001e', detail: '640x360' },
+    { kind: 'audio', codec: 'ac3', rfc6381: 'ac-3', detail: '48000 Hz, 6 ch' },
+  ));
+  if (await page.evaluate(() => MediaSource.isTypeSupported('audio/mp4; codecs="ac-3"'))) return 'this browser decodes AC-3';
+  await page.click('.card');
+  await page.click('.formats button[data-format="hls-ts"]');
+  const words = await text(page, '#note');
+  require(words.startsWith('This browser cannot decode ac-3 (AC-3): picture without sound.'), `it says: ${words}`);
+  await eventually('the picture', async () => (await video(page)).frames > 0);
+  await page.close();
+  return words;
+}
+
 async function checkUndecodable(context, base) {
-  const hevc = {
-    id: 'demo-1', name: 'UHD', state: 'live', up_s: 5, bitrate_bps: 12e6, origin: { up: true, bytes: 1, connections: 1, continuity_errors: 0, samples_dropped: 0 },
-    viewers: {}, tracks: [{ kind: 'video', codec: 'h265', rfc6381: 'hvc1.2.4.L153.B0', detail: '3840x2160' }],
-  };
-  const { page } = await open(context, base, answerWith([hevc]));
+  const { page } = await open(context, base, carrying({ kind: 'video', codec: 'h265', rfc6381: 'hvc1.2.4.L153.B0', detail: '3840x2160' }));
   const decodes = await page.evaluate(() => MediaSource.isTypeSupported('video/mp4; codecs="hvc1.2.4.L153.B0"'));
   await page.click('.card');
   const words = await text(page, '#overlay-text');
@@ -324,6 +341,7 @@ async function checkWide(browser, base) {
   await page.close();
   await check('page says why a channel fails', () => checkBroken(context, base));
   await check('page says what cannot be decoded', () => checkUndecodable(context, base));
+  await check('page says what will not be heard', () => checkSilent(context, base));
   await check('page bears a thousand channels', () => checkThousand(context, base));
   await context.close();
 }

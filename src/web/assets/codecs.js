@@ -3,12 +3,15 @@
 import { MediaSourceType } from './engines.js';
 import { codecName } from './text.js';
 
+/** Formats whose tracks come in a transport stream. */
+const MUXED = ['hls-ts', 'mpegts'];
+
 /** Whether `track` (of channels.json) plays here. A track whose parameters are not known yet is given the benefit of the doubt. */
-function decodes(track) {
+function decodes(track, formatId) {
   if (!track.rfc6381) return true;
   const types = [`${track.kind}/mp4; codecs="${track.rfc6381}"`];
-  // MP3 in a transport stream goes to the decoder bare.
-  if (track.codec === 'mp3') types.push('audio/mpeg');
+  // Out of a transport stream MPEG audio goes to the decoder bare: Chromium knows MP2 so, and not in MP4.
+  if (/^mp[23]$/.test(track.codec) && MUXED.includes(formatId)) types.push('audio/mpeg');
   if (MediaSourceType) return types.some((type) => MediaSourceType.isTypeSupported(type));
   return types.some((type) => document.createElement('video').canPlayType(type) !== '');
 }
@@ -19,18 +22,14 @@ function decodes(track) {
  */
 export function judge(tracks = [], format) {
   const of = (kind) => tracks.filter((track) => track.kind === kind);
-  const bad = (kind) => of(kind).filter((track) => !decodes(track));
-  const none = (kind) => of(kind).length > 0 && bad(kind).length === of(kind).length;
-  const cannot = (kind) => {
-    const track = bad(kind)[0];
-    return `This browser cannot decode ${track.rfc6381} (${codecName(track.codec)}).`;
-  };
-  if (none('video')) return { block: cannot('video'), note: null, hasAudio: true };
-  if (of('video').length === 0 && none('audio')) return { block: cannot('audio'), note: null, hasAudio: true };
-  // mpegts.js leaves no track out, but for MPEG audio, whose decoder takes what it can.
-  if (none('audio') && format.id === 'mpegts' && of('audio').every((track) => !/^mp[23]$/.test(track.codec))) {
-    return { block: `${cannot('audio')} HLS and DASH play the picture alone.`, note: null, hasAudio: false };
-  }
-  if (none('audio')) return { block: null, note: `${cannot('audio')} The picture plays without sound; VLC plays both.`, hasAudio: false };
-  return { block: null, note: null, hasAudio: true };
+  const none = (kind, formatId = format.id) => of(kind).length > 0 && !of(kind).some((track) => decodes(track, formatId));
+  const cannot = (kind) => `This browser cannot decode ${of(kind)[0].rfc6381} (${codecName(of(kind)[0].codec)})`;
+  if (none('video')) return { block: `${cannot('video')}.`, note: null, hasAudio: true };
+  if (!none('audio')) return { block: null, note: null, hasAudio: true };
+  const isHeardMuxed = !none('audio', MUXED[0]);
+  const elsewhere = isHeardMuxed ? 'HLS TS and MPEG-TS play it with sound.' : 'VLC plays it with sound.';
+  if (of('video').length === 0) return { block: `${cannot('audio')}${isHeardMuxed ? ` in ${format.name}` : ''}.`, note: null, hasAudio: false };
+  // mpegts.js leaves no track out.
+  if (format.id === 'mpegts') return { block: `${cannot('audio')}. HLS and DASH play the picture alone.`, note: null, hasAudio: false };
+  return { block: null, note: `${cannot('audio')}${isHeardMuxed ? ` in ${format.name}` : ''}: picture without sound. ${elsewhere}`, hasAudio: false };
 }
