@@ -27,6 +27,13 @@ if (!options.binary && !options.base) {
 const FORMATS = options.formats.split(',').filter(Boolean);
 const SECONDS = Number(options.seconds);
 const START_MS_MAX = 20_000;
+/** What playing a format must have asked for, so that no format passes for another. */
+const ASKED = {
+  'hls-fmp4': [/\.m3u8/, /\.m4s$/],
+  'hls-ts': [/\.m3u8/, /\/ts\/\d+\.ts$/],
+  dash: [/\.mpd/, /\.m4s$/],
+  mpegts: [/\/stream\.ts$/],
+};
 /** Of the wall clock that the video must advance by; start-up is not counted. */
 const PACE_MIN = 0.95;
 const LATENCY_S_MAX = 20;
@@ -151,6 +158,9 @@ async function checkList(page) {
 
 async function checkFormat(page, channel, format) {
   await page.click(`.card[data-channel="${channel}"]`);
+  const asked = [];
+  const note = (request) => asked.push(request.url());
+  page.on('request', note);
   const clicked = Date.now();
   await page.click(`.formats button[data-format="${format}"]`);
   await eventually('a moving picture', async () => {
@@ -164,11 +174,13 @@ async function checkFormat(page, channel, format) {
   const first = await video(page);
   await sleep(SECONDS * 1000);
   const last = await video(page);
+  page.off('request', note);
   const pace = ((last.position - first.position) * 1000) / (last.wallMs - first.wallMs);
   const latency = await text(page, '#figure-latency');
   const stalls = await text(page, '#figure-stalls');
   const figures = `start ${startMs} ms, pace ${pace.toFixed(3)}, latency ${latency}, buffered ${await text(page, '#figure-buffer')}, stalls ${stalls}, ` +
     `${await text(page, '#figure-picture')}, frames ${await text(page, '#figure-frames')} dropped ${await text(page, '#figure-dropped')}, ${await text(page, '#figure-bitrate')}`;
+  for (const wanted of ASKED[format]) require(asked.some((url) => wanted.test(url)), `nothing like ${wanted} was asked for`);
   require(pace >= PACE_MIN, `pace ${pace.toFixed(3)} is below ${PACE_MIN}; ${figures}`);
   require(parseFloat(latency) > 0 && parseFloat(latency) < LATENCY_S_MAX, `latency shows ${latency}`);
   require(/^none$|^\d+ · /.test(stalls), `stalls show ${stalls}`);
