@@ -64,6 +64,8 @@ pub struct Server {
     pub shutdown_ms: u64,
     /// Which shard gets a new connection.
     pub steering: Steering,
+    /// The page at `/`, and what it is made of below `/web/`; without it both are 404.
+    pub page: bool,
 }
 
 /// How the kernel spreads new connections over shards.
@@ -186,6 +188,7 @@ impl Default for Server {
             cores: Vec::new(),
             shutdown_ms: 5_000,
             steering: Steering::Hash,
+            page: true,
         }
     }
 }

@@ -172,6 +172,10 @@ pub const MESH_QUEUE_LEN: usize = 1_024;
 pub const SHARDS_MAX: usize = 256;
 /// Most channels a config may name.
 pub const CHANNELS_MAX: usize = 100_000;
+/// Channels that the page at `/` shows; lists and API have them all. They are rendered in a few milliseconds.
+pub const PAGE_CHANNELS_MAX: usize = 4_000;
+/// A shard renders the page's channels at most this often, milliseconds, however many browsers ask.
+pub const PAGE_JSON_MS: u64 = 1_000;
 
 // ---- configuration and channel lists
 
@@ -204,6 +208,7 @@ pub const DEMO_CONNECTIONS_MAX: usize = 4_096;
 const _: () = {
     assert!(SHARD_STORE_BYTES_MIN.is_multiple_of(BLOCK_BYTES));
     assert!(SHARDS_MAX <= CPUS_MAX);
+    assert!(PAGE_CHANNELS_MAX <= CHANNELS_MAX);
     assert!(WINDOW_TARGETS_MIN * SEGMENT_MAX_MS_MAX <= WINDOW_MS_MAX);
     assert!(BLOCK_BYTES.is_multiple_of(4096));
     assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));

@@ -103,6 +103,7 @@ fn every_key_takes_effect() {
         shards = 2
         cores = [3, 1]
         steering = "cpu"
+        page = false
         [log]
         level = "debug"
         format = "json"
@@ -126,6 +127,7 @@ fn every_key_takes_effect() {
     .unwrap();
     assert_eq!((config.server.listen.len(), config.server.shards, config.server.cores.as_slice()), (2, 2, &[3, 1][..]));
     assert_eq!((config.server.steering, config.log.format), (Steering::Cpu, LogFormat::Json));
+    assert!(!config.server.page);
     assert_eq!((config.origin.pace, config.media.segment_max_ms), (false, 6_000));
     let channel = config.channel("one").unwrap();
     assert_eq!((channel.name.as_str(), channel.program.unwrap().get()), ("One", 7));

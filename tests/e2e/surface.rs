@@ -56,7 +56,9 @@ fn a_failed_origin_is_a_502_that_gives_nothing_away() {
     for path in ["/api/v1/sessions", "/api/v1/channels", "/metrics"] {
         assert_tells_nothing(&relay.admin_get(path).expect(200).text());
     }
-    assert_tells_nothing(&relay.get("/channels.m3u").expect(200).text());
+    for path in ["/channels.m3u", "/web/channels.json"] {
+        assert_tells_nothing(&relay.get(path).expect(200).text());
+    }
     for secret in ["s3cret", "t0ken"] {
         assert!(!relay.log().contains(secret), "the log holds {secret}:\n{}", relay.log());
     }
@@ -386,4 +388,31 @@ fn a_client_may_close_its_side_and_still_gets_its_answer() {
     client.write("GET /healthz HTTP/1.1\r\nHost: relay.test\r\n\r\n");
     client.stream.shutdown(std::net::Shutdown::Write).expect("open until now");
     assert_eq!(client.answer("GET").expect("an answer").status, 200);
+}
+
+#[test]
+fn the_page_comes_gzipped_or_plain_with_a_strict_policy() {
+    let (relay, channel) = relay();
+    let mut client = relay.connect();
+    let plain = client.get("/").expect(200);
+    assert_eq!(
+        (plain.field("content-encoding"), plain.field("content-type")),
+        (None, Some("text/html; charset=utf-8"))
+    );
+    let policy = plain.field("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(plain.field("x-content-type-options"), Some("nosniff"));
+    let gzip = client.request("GET", "/", "Accept-Encoding: br, gzip\r\n").expect(200);
+    assert_eq!((gzip.field("content-encoding"), gzip.field("vary")), (Some("gzip"), Some("Accept-Encoding")));
+    assert!(gzip.body.starts_with(&[0x1f, 0x8b]) && gzip.body.len() < plain.body.len());
+    assert_ne!(gzip.field("etag"), plain.field("etag"), "two representations, two tags");
+    let etag = format!("If-None-Match: {}\r\n", plain.field("etag").expect("a tag"));
+    client.request("GET", "/", &etag).expect(304);
+    client.request("HEAD", "/web/hls.min.js", "").expect(200);
+    client.get("/web/none.js").expect(404);
+    Client::connect(relay.admin).get("/").expect(404);
+    let json = client.get("/web/channels.json").expect(200);
+    let page: serde_json::Value = serde_json::from_slice(&json.body).expect("JSON");
+    assert_eq!(page["channels"][0]["id"].as_str(), Some("live"));
+    assert_eq!(origin::shared().opened(channel), 0, "looking is not watching");
 }
