@@ -189,6 +189,14 @@ pub const CONFIG_HEADER_NAME_BYTES_MAX: usize = 64;
 pub const CONFIG_HEADER_VALUE_BYTES_MAX: usize = 4 << 10;
 /// One past the largest CPU id (CPU_SETSIZE of sched_setaffinity(2)).
 pub const CPUS_MAX: usize = 1_024;
+/// Most rules of an operator's that give a client its format.
+pub const ROUTE_RULES_MAX: usize = 64;
+/// Most texts that one of them looks for in a User-Agent, so that a request is not compared without end.
+pub const ROUTE_TEXTS_MAX: usize = 16;
+/// Longest name of such a rule, and longest text, bytes.
+pub const ROUTE_TEXT_BYTES_MAX: usize = 64;
+/// Bytes of a User-Agent that rules look at.
+pub const ROUTE_USER_AGENT_BYTES_MAX: usize = 512;
 /// Longest line of a channel list that is looked at.
 pub const M3U_LINE_BYTES_MAX: usize = 64 << 10;
 /// Most warnings kept of one channel list.
@@ -213,6 +221,7 @@ const _: () = {
     assert!(BLOCK_BYTES.is_multiple_of(4096));
     assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
     assert!(STORE_BLOCKS_MAX < SHARD_STORE_BYTES_MAX / BLOCK_BYTES);
+    assert!(ROUTE_TEXT_BYTES_MAX < ROUTE_USER_AGENT_BYTES_MAX && ROUTE_USER_AGENT_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(ORIGIN_RETRY_MS_MIN < ORIGIN_RETRY_MS_MAX && ORIGIN_RETRY_MS_MAX < ORIGIN_GOOD_MS);
     assert!(FLUSH_BYTES < BLOCK_BYTES);

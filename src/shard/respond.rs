@@ -19,6 +19,7 @@ use crate::http::url::Target;
 use crate::limits::SEND_STALL_MS;
 use crate::metrics::Format;
 use crate::route::decide::Client;
+use crate::route::rules::Rules;
 use crate::route::{Resource, Route, RouteError, route};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
@@ -115,7 +116,7 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         write_options(&mut out, &on.shard.date(), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
-    match route(Target::new(asked.head.target()), &client(asked.head)) {
+    match route(Target::new(asked.head.target()), &client(asked.head), &Rules::default()) {
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
