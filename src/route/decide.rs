@@ -1,4 +1,5 @@
-//! Which format a client gets, in this order: `format` parameter, file extension, explicit headers, Accept, User-Agent rules, default.
+//! Which format a client gets, in this order: `format` parameter, file extension, explicit headers, Accept, User-Agent rules,
+//! default.
 //!
 //! `?format=auto` skips the first alone. The parameter and the extension name a format, and a client that names one gets that or a
 //! refusal; whatever else decides leaves a way out ([`Choice::fallback`]) for sources that the container cannot carry.
