@@ -1,7 +1,8 @@
 //! The elementary-stream vocabulary: codec, track, sample. Everything between demux and packagers speaks in these words.
 //!
 //! A *sample* is one access unit with its time stamps. Its bytes are kept **as the source sent them**: Annex B for H.264
-//! and H.265, ADTS frames for AAC (LATM is rewritten to ADTS at ingest), whole sync frames for AC-3, E-AC-3 and MPEG audio.
+//! and H.265, ADTS frames for AAC (LATM is rewritten to ADTS at ingest), whole sync frames for AC-3, E-AC-3 and MPEG audio, Opus packets
+//! behind their control header.
 //! So TS to TS is byte-exact, and a packager that wants another framing (CMAF) derives it.
 //!
 //! What it deliberately does not do: decode pictures or sound.
@@ -18,6 +19,7 @@ pub mod latm;
 pub mod mpeg2video;
 pub mod mpegaudio;
 pub mod nal;
+pub mod opus;
 mod picture;
 pub mod rendition;
 
@@ -202,7 +204,7 @@ pub struct AudioParams {
     pub frame_samples: u32,
     /// RFC 6381 string, for example `mp4a.40.2`, `ac-3`.
     pub rfc6381: String,
-    /// AudioSpecificConfig, or the bytes that dac3/dec3 are made of; empty when the codec has none.
+    /// AudioSpecificConfig (AAC), the body of the `dac3`, `dec3` or `dOps` box, STREAMINFO (FLAC); empty when the codec has none.
     pub config: Bytes,
 }
 
@@ -215,7 +217,7 @@ pub struct SampleMeta {
     pub key: Key,
     /// The timeline broke before this sample: packagers signal it.
     pub discontinuity: bool,
-    /// Bytes of framing in front of the raw frame (7 or 9 for ADTS), 0 otherwise.
+    /// Bytes of framing in front of the raw frame (7 to 15 for ADTS, from 3 for Opus), 0 otherwise.
     pub header_len: u8,
     /// The sample lost bytes at ingest (continuity error, truncated PES).
     pub corrupt: bool,
