@@ -10,8 +10,10 @@
 
 pub mod aac;
 pub mod ac3;
+pub mod av1;
 mod bits;
 pub mod carriage;
+pub mod flac;
 pub mod framer;
 pub mod h264;
 pub mod h265;
@@ -22,6 +24,7 @@ pub mod nal;
 pub mod opus;
 mod picture;
 pub mod rendition;
+pub mod vp9;
 
 use crate::time::MediaTime;
 use bytes::Bytes;
@@ -191,7 +194,8 @@ pub struct VideoParams {
     /// RFC 6381 string, for example `avc1.64001f`.
     pub rfc6381: String,
     /// Parameter sets without start codes, in order: SPS, PPS (H.264); VPS, SPS, PPS (H.265). For MPEG-2 one entry: the
-    /// sequence header and its extensions, each with its start code (as in a DecoderSpecificInfo, ISO/IEC 14496-1 7.2.6.7).
+    /// sequence header and its extensions, each with its start code (as in a DecoderSpecificInfo, ISO/IEC 14496-1 7.2.6.7). For AV1 one: the
+    /// sequence header OBU with its size. For VP9 one: the VPCodecConfigurationRecord.
     pub parameter_sets: Vec<Bytes>,
 }
 
