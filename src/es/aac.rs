@@ -1,8 +1,8 @@
 //! AAC in ADTS frames (ISO/IEC 14496-3 1.A.2): the header, the AudioSpecificConfig it stands for, the RFC 6381 string.
 //!
 //! SBR and PS that are only signalled inside the frames ("implicit") are not looked for, as only a decoder finds them behind the
-//! spectral data: rate and channels are the core's, and the string is `mp4a.40.2`, which is what shaka-packager says of such streams too
-//! and what every player takes.
+//! spectral data: rate and channels are the core's, and the string is `mp4a.40.2`, which is what shaka-packager says of such streams too.
+//! Chromium plays HE-AAC and HE-AACv2 under it in full bandwidth, as it does under `mp4a.40.5`.
 //!
 //! A frame of several raw data blocks (number_of_raw_data_blocks_in_frame above 0) is one sample of so many times 1,024 PCM samples. It
 //! cannot go into ISO media, where a sample is one block and nothing but a decoder, or the positions of a protected frame, finds where

@@ -121,8 +121,8 @@ pub struct AudioFramer {
     stamps: Stamps,
     clock: Clock,
     latm: Latm,
-    /// What the PMT says of Opus channels.
-    opus_mapping: ChannelMapping,
+    /// What the PMT says of Opus channels; `None`: nothing that is understood.
+    opus_mapping: Option<ChannelMapping>,
     /// ADTS frames rewritten from LATM.
     rewritten: Vec<u8>,
     /// [`SyncFrame::config`] and extensions that `params` was made of.
@@ -146,7 +146,7 @@ impl AudioFramer {
             stamps: Stamps::default(),
             clock: Clock::default(),
             latm: Latm::default(),
-            opus_mapping: ChannelMapping::default(),
+            opus_mapping: Some(ChannelMapping::default()),
             rewritten: Vec::new(),
             config: None,
             params: None,
@@ -156,7 +156,7 @@ impl AudioFramer {
     }
 
     /// How the streams of Opus packets become channels, in force from the next sample on.
-    pub fn set_opus_mapping(&mut self, mapping: ChannelMapping) {
+    pub fn set_opus_mapping(&mut self, mapping: Option<ChannelMapping>) {
         if mapping != self.opus_mapping {
             self.opus_mapping = mapping;
             self.config = None;
@@ -392,7 +392,7 @@ impl AudioFramer {
         match head.codec {
             Codec::Aac => aac::params(sample),
             Codec::Mp2 | Codec::Mp3 => mpegaudio::params(sample),
-            Codec::Opus => self.opus_mapping.params(sample.get(head.header_len as usize..)?),
+            Codec::Opus => self.opus_mapping.as_ref()?.params(sample.get(head.header_len as usize..)?),
             _ => ac3::params(sample),
         }
     }

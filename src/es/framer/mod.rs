@@ -109,11 +109,11 @@ impl Framer {
         Framer { inner }
     }
 
-    /// What the source says of the channels of an Opus track, in force from the next sample on; `None`: nothing, which is taken for stereo.
-    /// Other codecs say it in their frames.
+    /// What the source says of the channels of an Opus track, in force from the next sample on; `None`: nothing that is understood, then the
+    /// track has no parameters. Stereo until this is called. Other codecs say it in their frames.
     pub fn set_opus_mapping(&mut self, mapping: Option<ChannelMapping>) {
         if let Inner::Audio(framer) = &mut self.inner {
-            framer.set_opus_mapping(mapping.unwrap_or_default());
+            framer.set_opus_mapping(mapping);
         }
     }
 

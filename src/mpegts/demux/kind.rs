@@ -118,12 +118,14 @@ pub(super) fn audio_role(descriptors: &[u8]) -> AudioRole {
     }
 }
 
-/// What an opus_audio_descriptor says of the channels.
+/// What an opus_audio_descriptor says of the channels: stereo where there is none, `None` where it is reserved (FFmpeg writes 0xff for
+/// channels that it cannot describe).
 pub(super) fn opus_mapping(descriptors: &[u8]) -> Option<ChannelMapping> {
-    psi::descriptors(descriptors).find_map(|(tag, body)| match (tag, body) {
-        (TAG_EXTENSION, [TAG_EXT_OPUS, rest @ ..]) => ChannelMapping::of_descriptor(rest),
+    let described = psi::descriptors(descriptors).find_map(|(tag, body)| match (tag, body) {
+        (TAG_EXTENSION, [TAG_EXT_OPUS, rest @ ..]) => Some(ChannelMapping::of_descriptor(rest)),
         _ => None,
-    })
+    });
+    described.unwrap_or_else(|| Some(ChannelMapping::default()))
 }
 
 /// format_identifier of the first registration_descriptor.
@@ -157,7 +159,8 @@ mod tests {
         // registration 'Opus'; extension, 2 bytes: opus_audio_descriptor, channel_config_code 6
         let mapping = opus_mapping(b"\x05\x04Opus\x7f\x02\x80\x06").unwrap();
         assert_eq!((mapping.channels, mapping.streams), (6, 4));
-        assert_eq!(opus_mapping(b"\x05\x04Opus\x7f\x02\x06\x06"), None);
+        assert_eq!(opus_mapping(b"\x05\x04Opus\x7f\x02\x06\x06"), Some(ChannelMapping::default()));
+        assert_eq!(opus_mapping(b"\x05\x04Opus\x7f\x02\x80\xff"), None);
     }
 
     #[test]
