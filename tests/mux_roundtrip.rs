@@ -289,6 +289,14 @@ fn mpeg2_and_mp2() {
 }
 
 #[test]
+fn h264_and_opus() {
+    let args = "-c:v libx264 -g 50 -c:a libopus";
+    round_trip_made("h264_opus", args, &["0:v:0", "0:a:0"]);
+    // 5.1 in four streams, 60 ms a packet.
+    round_trip_made("opus_51", "-map 1 -ac 6 -c:a libopus -mapping_family 1 -frame_duration 60", &["0:a:0"]);
+}
+
+#[test]
 fn h264_and_eac3() {
     round_trip_made("h264_eac3", "-c:v libx264 -g 50 -c:a eac3", &["0:v:0", "0:a:0"]);
 }
@@ -311,6 +319,7 @@ const MEDIA: &[(&str, &[&str])] = &[
     ("ts/test-100.1.ts", &["0:v:0"]),
     ("exo-ts/sample_h265_rps_pred.ts", &["0:v:0"]),
     ("ts/test-206.1.ts", &["0:v:0", "0:a:0"]),
+    ("hls/hls-ts-muxed-opus-h264-2880/segment.ts", &["0:v:0", "0:a:0"]),
 ];
 
 #[test]
