@@ -11,6 +11,7 @@ pub struct Packet {
     pub dts: i64,
     pub pts: i64,
     pub size: usize,
+    /// A sync sample. ffmpeg calls a recovery point a key too.
     pub key: bool,
 }
 

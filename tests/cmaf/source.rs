@@ -23,6 +23,8 @@ pub struct Source {
     pub track: Track,
     pub timescale: u32,
     pub samples: Vec<Sample>,
+    /// The parameters changed behind these samples; what follows would go into a file of its own.
+    pub ends_early: bool,
 }
 
 impl Source {
@@ -60,7 +62,7 @@ impl Sink for Collect {
     }
     fn sample(&mut self, sample: RawSample<'_>) {
         let Some(track) = self.tracks.iter().find(|track| track.id == sample.track).cloned() else { return };
-        let (Some(pts), Some(dts), Some(params)) = (sample.pts, sample.dts, &track.params) else { return };
+        let (Some(pts), Some(stamp), Some(params)) = (sample.pts, sample.dts, &track.params) else { return };
         if !Container::Cmaf.carries(track.codec) {
             return;
         }
@@ -69,25 +71,35 @@ impl Sink for Collect {
             Params::Audio(params) => (params.sample_rate, params.frame_samples as i64),
             Params::Video(_) => (90_000, 0),
         };
-        let dts_90k = self.unwrapped(dts);
+        let dts_90k = self.unwrapped(stamp);
         let at = match self.sources.iter().position(|source| source.track.id == track.id) {
             Some(at) => at,
             // A packager begins at a key.
             None if sample.key == Key::None => return,
             None => {
-                self.sources.push(Source { track: track.clone(), timescale: scale, samples: Vec::new() });
+                self.sources.push(Source {
+                    track: track.clone(),
+                    timescale: scale,
+                    samples: Vec::new(),
+                    ends_early: false,
+                });
                 self.sources.len() - 1
             }
         };
         let source = &mut self.sources[at];
-        assert_eq!(source.track.params, track.params, "one init segment a file");
+        // One init segment a file.
+        source.ends_early |= source.track.params != track.params;
+        if source.ends_early {
+            return;
+        }
         let dts = match source.samples.last() {
             // Audio is counted in its own frames, video never stands still.
             Some(before) if is_audio => before.dts + frame,
             Some(before) => dts_90k.max(before.dts + 1),
             None => dts_90k * scale as i64 / 90_000,
         };
-        let pts = if is_audio { dts } else { dts_90k + pts.since(sample.dts.unwrap()) };
+        // As the timeline has it, nothing is presented before it is decoded.
+        let pts = if is_audio { dts } else { (dts_90k + pts.since(stamp)).max(dts) };
         source.samples.push(Sample {
             dts,
             pts,
@@ -143,7 +155,7 @@ impl Packets {
         for sample in &mut samples {
             (sample.dts, sample.pts) = (scaled(sample.dts), scaled(sample.pts));
         }
-        Source { track, timescale, samples }
+        Source { track, timescale, samples, ends_early: false }
     }
 
     fn number(&self, key: &str) -> u32 {
