@@ -120,7 +120,12 @@ pub fn assert_decodes_alike(path: &Path, map: &str, ours: &Path, source: &Source
         (text.lines().filter(|line| !line.starts_with('#')).map(md5).collect::<Vec<_>>(), said)
     };
     let ((sent, source_said), (got, said)) = (frames(path, map), frames(ours, "0:0"));
-    assert!(said.is_empty() || !source_said.is_empty(), "{name}: {said}");
+    // What a decoder makes of a broken picture depends on all that came before, and ours begins at a key.
+    if !source_said.is_empty() {
+        println!("{name}: bytes compared, frames not: the source itself does not decode cleanly");
+        return;
+    }
+    assert_eq!(said, "", "{name}");
     assert!(!got.is_empty(), "{name}: nothing is decoded");
     // A torn first frame is one that ffmpeg decodes to something, or not.
     let skipped = sent.iter().position(|frame| *frame == got[0]).filter(|&skipped| skipped <= torn as usize);
