@@ -232,7 +232,7 @@ const SETTLED: &[(&str, &str, &[Codec], &str)] = &[
         "stream",
         "User-Agent: Version/18 Safari/605 AppleWebKit/605\r\n",
         &[H264, Mp2],
-        "hls-fmp4; User-Agent: Safari; without mp2: not carried in CMAF",
+        "hls-ts; User-Agent: Safari; not hls-fmp4: mp2 not carried in CMAF",
     ),
     (
         "stream",

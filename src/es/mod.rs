@@ -12,7 +12,6 @@ pub mod aac;
 pub mod ac3;
 pub mod av1;
 pub(crate) mod bits;
-mod bits;
 pub mod carriage;
 pub mod flac;
 pub mod framer;
@@ -25,7 +24,6 @@ pub mod mpegaudio;
 pub mod nal;
 pub mod opus;
 pub(crate) mod picture;
-mod picture;
 pub mod rendition;
 pub mod vp9;
 

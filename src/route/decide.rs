@@ -73,7 +73,7 @@ pub fn named(format: Format, why: &'static str, client: &Client<'_>) -> Choice {
 pub fn hls(why: &'static str, client: &Client<'_>, rules: &Rules) -> Choice {
     let is_hls = |format: &Format| Protocol::of(*format) == Protocol::Hls;
     let in_container = containers(client.container).find_map(|name| match name {
-        Named::One(format) => Some(if container(format) == Container::Ts { Format::HlsTs } else { Format::HlsFmp4 }),
+        Named::One(format) => Some(if format.container() == Container::Ts { Format::HlsTs } else { Format::HlsFmp4 }),
         Named::Hls | Named::Auto => None,
     });
     if let Some(format) = in_container {
@@ -102,8 +102,8 @@ impl Choice {
     /// Goes over to the one container that carries what the codec fields ask for, where there is one.
     fn narrowed(self) -> Choice {
         match self.wish.container() {
-            Some((wanted, field)) if container(self.format) != wanted => {
-                let format = self.fallback.filter(|&format| container(format) == wanted);
+            Some((wanted, field)) if self.format.container() != wanted => {
+                let format = self.fallback.filter(|&format| format.container() == wanted);
                 let format = format.unwrap_or_else(|| sibling(self.format));
                 Choice { format, fallback: None, why: field.into(), ..self }
             }
@@ -146,7 +146,7 @@ fn by_accept(accept: &Accept, client: &Client<'_>, rules: &Rules) -> Option<Choi
         Protocol::Dash => Format::Dash,
         Protocol::Ts => Format::MpegTs,
     };
-    let next = accept.best(|protocol| protocol != best && container(in_other(protocol)) != container(format));
+    let next = accept.best(|protocol| protocol != best && in_other(protocol).container() != format.container());
     Some(Choice::of(format, next.map(in_other), "Accept", client))
 }
 
@@ -164,12 +164,4 @@ fn by_rules(accept: &Accept, client: &Client<'_>, rules: &Rules) -> Choice {
 
 fn wish(client: &Client<'_>) -> CodecWish {
     CodecWish::new(client.video_codec, client.audio_codec)
-}
-
-/// What a format's media is muxed into.
-pub(super) fn container(format: Format) -> Container {
-    match format {
-        Format::HlsTs | Format::MpegTs => Container::Ts,
-        Format::HlsFmp4 | Format::Dash => Container::Cmaf,
-    }
 }

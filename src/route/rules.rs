@@ -6,7 +6,6 @@
 //! What it deliberately does not do: tell versions of a browser apart, or know what a client decodes.
 #![forbid(unsafe_code)]
 
-use super::decide::container;
 use crate::limits::ROUTE_USER_AGENT_BYTES_MAX;
 use crate::metrics::Format::{self, Dash, HlsFmp4, HlsTs, MpegTs};
 use memchr::memmem;
@@ -92,7 +91,7 @@ pub(super) fn sibling(format: Format) -> Format {
 
 /// What is preferred beside `first` when its container cannot carry the source.
 pub(super) fn fallback(prefers: impl IntoIterator<Item = Format>, first: Format) -> Option<Format> {
-    prefers.into_iter().find(|&format| container(format) != container(first))
+    prefers.into_iter().find(|&format| format.container() != first.container())
 }
 
 /// A built-in rule: all of `all`, at least one of `any`, none of `not` stand in the User-Agent. All texts in lower case.

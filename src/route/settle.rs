@@ -3,7 +3,7 @@
 //! What it deliberately does not do: judge whether the client can decode a codec; it only asks for some, if at all.
 #![forbid(unsafe_code)]
 
-use super::decide::{Choice, container};
+use super::decide::Choice;
 use super::headers::CodecSet;
 use crate::es::carriage::Container;
 use crate::es::{Codec, TrackKind};
@@ -28,7 +28,7 @@ impl Choice {
     /// Fits the choice to the source's audio and video codecs; those of data tracks are passed over. An empty `source` is one that is
     /// not known yet, and no objection.
     ///
-    /// Picture goes before sound: the fallback is taken when the format leaves no video, or nothing, of a source and the fallback does.
+    /// Picture goes before sound: the fallback is taken when the format leaves no video of a source, or no sound, and the fallback does.
     /// A track that the container cannot carry is left out by name. One that the client did not ask for is named too, but stays in
     /// playlists, which all viewers share.
     ///
@@ -42,11 +42,14 @@ impl Choice {
         if has_video(&|_| true) && !has_video(&|codec| self.wish.takes(codec)) {
             return Err(self.nothing_left(source));
         }
-        let left = |format| move |codec| container(format).carries(codec) && self.wish.takes(codec);
-        // Video where the source has some, else anything.
-        let keeps = |format| if has_video(&|_| true) { has_video(&left(format)) } else { has(&left(format)) };
+        let left = |format: Format| move |codec| format.container().carries(codec) && self.wish.takes(codec);
+        // A picture before sound, and both before one of them.
+        let keeps = |format| {
+            let has_kind = |kind| source.iter().any(|codec| codec.kind() == kind && left(format)(codec));
+            (has_kind(TrackKind::Video), has_kind(TrackKind::Audio))
+        };
         let format = match self.fallback {
-            Some(fallback) if !keeps(self.format) && keeps(fallback) => fallback,
+            Some(fallback) if keeps(fallback) > keeps(self.format) => fallback,
             _ => self.format,
         };
         if has(&|_| true) && !has(&left(format)) {
@@ -62,13 +65,13 @@ impl Choice {
             let _ = write!(text, "; not {}", self.format.name());
             note(
                 &mut text,
-                source.iter().filter(|&codec| !container(self.format).carries(codec)),
+                source.iter().filter(|&codec| !self.format.container().carries(codec)),
                 ": ",
                 " not carried in ",
             );
             text.push_str(container_name(self.format));
         }
-        let carried = |codec: &Codec| container(format).carries(*codec);
+        let carried = |codec: &Codec| format.container().carries(*codec);
         if !source.iter().all(|codec| carried(&codec)) {
             text.push_str("; ");
             note(&mut text, source.iter().filter(|codec| !carried(codec)), "without ", ": not carried in ");
@@ -106,7 +109,7 @@ impl Choice {
             let _ = write!(text, ", which {} does not carry", container_name(self.format));
         }
         let matters = |codec: &Codec| videos().next().is_none() || codec.kind() == TrackKind::Video;
-        let works = |format: &Format| source.iter().any(|codec| matters(&codec) && container(*format).carries(codec));
+        let works = |format: &Format| source.iter().any(|codec| matters(&codec) && format.container().carries(codec));
         let names: Vec<&str> = Format::ALL.iter().filter(|format| works(format)).map(|format| format.name()).collect();
         if !names.is_empty() {
             let without = field.map_or(String::new(), |(field, _)| format!(" without {field}"));
@@ -134,7 +137,7 @@ fn note(text: &mut String, codecs: impl Iterator<Item = Codec>, before: &str, af
 }
 
 fn container_name(format: Format) -> &'static str {
-    match container(format) {
+    match format.container() {
         Container::Ts => "MPEG-TS",
         Container::Cmaf => "CMAF",
     }

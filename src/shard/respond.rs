@@ -19,7 +19,6 @@ use crate::http::url::Target;
 use crate::limits::SEND_STALL_MS;
 use crate::metrics::Format;
 use crate::route::decide::Client;
-use crate::route::rules::Rules;
 use crate::route::{Resource, Route, RouteError, route};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
@@ -116,7 +115,7 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         write_options(&mut out, &on.shard.date(), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
-    match route(Target::new(asked.head.target()), &client(asked.head), &Rules::default()) {
+    match route(Target::new(asked.head.target()), &client(asked.head), &on.shard.relay.rules) {
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
