@@ -70,7 +70,7 @@ fn multivariant_playlist(c: &mut Criterion) {
         autoselect: true,
         characteristics: None,
         channels: Some(2),
-        uri: format!("{START}/a{index}/media.m3u8"),
+        uri: Some(format!("{START}/a{index}/media.m3u8")),
     };
     let renditions: Vec<_> = ["English", "German", "French"].iter().enumerate().map(rendition).collect();
     let variant = Variant {

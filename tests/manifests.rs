@@ -180,7 +180,7 @@ fn rendition(group: &str, name: &str, language: &str, channels: u8, uri: &str) -
         language: Some(language.into()),
         autoselect: true,
         channels: Some(channels),
-        uri: format!("{START_S}/{uri}/media.m3u8"),
+        uri: Some(format!("{START_S}/{uri}/media.m3u8")),
         ..AudioRendition::default()
     }
 }

@@ -88,17 +88,18 @@ pub(super) fn multivariant(epoch: Epoch, renditions: &[Arc<RenditionSnapshot>]) 
     let groups = groups(&sounds);
     let pictures = renditions.iter().filter(|r| !r.id.is_audio);
     let mut variants: Vec<Variant> = Vec::new();
+    let has_picture = pictures.clone().next().is_some();
     for picture in pictures {
         match groups.is_empty() {
             true => variants.push(variant(epoch, picture, None)),
             false => variants.extend(groups.iter().map(|group| variant(epoch, picture, Some(group)))),
         }
     }
-    if variants.is_empty() {
-        // Sound alone: each group's default is a variant of its own.
+    if !has_picture {
         variants = groups.iter().filter_map(|group| sound_alone(epoch, group)).collect();
     }
-    let audio: Vec<AudioRendition> = groups.iter().flat_map(|group| audio_renditions(epoch, group)).collect();
+    let audio = groups.iter().filter(|group| has_picture || group.is_choice());
+    let audio: Vec<AudioRendition> = audio.flat_map(|group| audio_renditions(epoch, group, has_picture)).collect();
     let independent = renditions.iter().all(|r| is_independent(r.id, r.listed().iter()));
     let mut out = String::with_capacity(1_024);
     multivariant::write(&audio, &variants, independent, &mut out);
@@ -157,6 +158,10 @@ impl Group<'_> {
     fn rates(&self) -> (u64, u64) {
         self.sounds.iter().map(|sound| sound.rendition.rates()).max().unwrap_or((0, 0))
     }
+    /// Whether there is more than one to choose from.
+    fn is_choice(&self) -> bool {
+        self.sounds.len() > 1
+    }
     fn default(&self) -> usize {
         self.sounds.iter().position(|sound| sound.track.role == AudioRole::Main).unwrap_or(0)
     }
@@ -200,7 +205,7 @@ fn variant(epoch: Epoch, picture: &RenditionSnapshot, group: Option<&Group<'_>>)
     variant
 }
 
-/// Sound without a picture: the variant's own playlist is the group's default.
+/// Sound without a picture: each group is a variant, whose own playlist is the group's default.
 fn sound_alone(epoch: Epoch, group: &Group<'_>) -> Option<Variant> {
     let (bandwidth, average_bandwidth) = group.rates();
     Some(Variant {
@@ -208,12 +213,13 @@ fn sound_alone(epoch: Epoch, group: &Group<'_>) -> Option<Variant> {
         bandwidth,
         average_bandwidth,
         codecs: group.codecs(),
-        audio_group: Some(group.id().to_owned()),
+        audio_group: group.is_choice().then(|| group.id().to_owned()),
         ..Variant::default()
     })
 }
 
-fn audio_renditions(epoch: Epoch, group: &Group<'_>) -> Vec<AudioRendition> {
+/// `has_picture`: the default has a playlist beside the variant's; without, it is the variant's own, which must not be named twice.
+fn audio_renditions(epoch: Epoch, group: &Group<'_>, has_picture: bool) -> Vec<AudioRendition> {
     let default = group.default();
     let rendition = |(index, sound): (usize, &Sound<'_>)| AudioRendition {
         group: group.id().to_owned(),
@@ -224,7 +230,7 @@ fn audio_renditions(epoch: Epoch, group: &Group<'_>) -> Vec<AudioRendition> {
         characteristics: (sound.track.role == AudioRole::VisualImpaired)
             .then_some("public.accessibility.describes-video"),
         channels: Some(sound.channels).filter(|channels| *channels > 0),
-        uri: playlist_uri(epoch, sound.rendition.id),
+        uri: (has_picture || index != default).then(|| playlist_uri(epoch, sound.rendition.id)),
     };
     group.sounds.iter().enumerate().map(rendition).collect()
 }

@@ -116,15 +116,17 @@ fn noise(state: &mut u64) -> u8 {
 fn head_answers_from_rules_and_opens_no_origin() {
     let (relay, channel) = relay();
     let mut client = relay.connect();
-    for (path, media_type) in [
-        ("/relay/channel/live/stream.ts", "video/mp2t"),
-        ("/relay/channel/live/index.m3u8", "application/vnd.apple.mpegurl"),
-        ("/relay/channel/live/stream?format=hls", "application/vnd.apple.mpegurl"),
-        ("/relay/channel/live/manifest.mpd", "application/dash+xml"),
+    let (hls, dash, ts) = ("application/vnd.apple.mpegurl", "application/dash+xml", "video/mp2t");
+    for (path, media_type, caching, varies) in [
+        ("/relay/channel/live/stream.ts", ts, "no-store", false),
+        ("/relay/channel/live/index.m3u8", hls, "no-store", true),
+        ("/relay/channel/live/index.m3u8?format=hls-ts", hls, "public, max-age=1", false),
+        ("/relay/channel/live/stream?format=hls", hls, "no-store", true),
+        ("/relay/channel/live/manifest.mpd", dash, "public, max-age=1", false),
     ] {
         let answer = client.request("HEAD", path, "").expect(200);
         assert_eq!(answer.field("content-type"), Some(media_type), "{path}");
-        assert_decided(&answer);
+        assert_decided(&answer, caching, varies);
     }
     client.request("HEAD", "/relay/channel/none/stream.ts", "").expect(404);
     let list = client.get("/channels.m3u").expect(200);
@@ -134,11 +136,11 @@ fn head_answers_from_rules_and_opens_no_origin() {
     assert_eq!(relay.metric("millrace_sessions", ""), 0.0);
 }
 
-/// An answer whose format depends on the request says so, to caches and to people.
+/// An answer whose format depends on more than its URL says so, to caches and to people.
 #[track_caller]
-fn assert_decided(answer: &Response) {
-    assert_eq!(answer.field("cache-control"), Some("no-store"));
-    assert!(answer.field("vary").is_some_and(|v| v.contains("User-Agent")), "{:?}", answer.fields);
+fn assert_decided(answer: &Response, caching: &str, varies: bool) {
+    assert_eq!(answer.field("cache-control"), Some(caching), "{:?}", answer.fields);
+    assert_eq!(answer.field("vary").is_some_and(|v| v.contains("User-Agent")), varies, "{:?}", answer.fields);
     assert!(answer.field("x-relay-decision").is_some_and(|v| v.contains("; ")), "{:?}", answer.fields);
     assert_eq!(answer.field("access-control-allow-origin"), Some("*"));
 }
@@ -157,7 +159,8 @@ fn the_format_follows_extension_parameter_and_user_agent() {
     assert!(decision(&format!("{stream}?format=hls-ts"), "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision(&format!("{stream}?format=auto"), "Lavf/60.3.100").starts_with("mpegts; "));
     assert!(decision("/relay/channel/live/stream.ts", "Mozilla/5.0").starts_with("mpegts; "));
-    assert!(decision("/relay/channel/live/index.m3u8", "VLC/3.0.20").starts_with("hls-fmp4; "));
+    assert!(decision("/relay/channel/live/index.m3u8", "Mozilla/5.0").starts_with("hls-fmp4; "));
+    assert!(decision("/relay/channel/live/index.m3u8", "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision("/relay/channel/live/index.m3u8?format=hls-ts", "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision("/relay/channel/live/manifest.mpd", "Mozilla/5.0").starts_with("dash; "));
 }
