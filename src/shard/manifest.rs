@@ -164,7 +164,9 @@ impl Answering<'_> {
         let Some(manifest) = Manifest::entry(settled.format) else {
             return self.live(asked, channel, &settled, deadline_us).await;
         };
-        match self.playable(asked, channel, manifest, 1, deadline_us).await {
+        // A DASH player begins on what its first MPD lists, and keeps the distance to the edge that it began with.
+        let segments_min = if manifest == Manifest::Mpd { COLD_MPD_SEGMENTS } else { 1 };
+        match self.playable(asked, channel, manifest, segments_min, deadline_us).await {
             Ok(found) => {
                 self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, choice.by_url))).await
             }
