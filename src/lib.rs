@@ -3,12 +3,12 @@
 //!
 //! # Data flow
 //! ```text
-//!                                                              ┌► TS packager ─► store ─┬► continuous TS: send(2)
-//!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─┤                        └► HLS-TS   ┐
-//!  (http)    packets  evens    output      samples in a       └► CMAF packager            ┌► HLS-fMP4 ├ ranges: sendfile(2)
-//!            to       out      time, cuts, memory map            ─► store per track ──────┴► DASH     ┘
-//!            samples  bursts   numbers                             rendition
-//!  └───────────────────── the channel's owner shard ──────────────────────┘  └──────────── every shard ────────────┘
+//!                                                              ┌► TS packager ────► store ──────────┬► continuous TS   send(2)
+//!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─┤                                    └► HLS-TS        ┐
+//!  (http)    packets  evens    output      samples in a       └► CMAF packager ──► store per track ─┬► HLS-fMP4      ├ sendfile(2)
+//!            to       out      time, cuts, memory map                              rendition        └► DASH          ┘
+//!            samples  bursts   numbers
+//!  └──────────────────────── the channel's owner shard ────────────────────────┘   └──────────── every shard ────────────┘
 //! ```
 //! A viewer's first request *touches* the channel; its owner shard opens a [`session`], which asks for the origin.
 //! What the origin sends is demuxed into samples, placed on one output timeline, and kept in a ring per track. A
