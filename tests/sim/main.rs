@@ -3,12 +3,16 @@
 //! ```text
 //!  plan (from the seed) ─► source ─► network ─► pacer, timeline ─► check
 //!                             └──────────── truth ────────────────────┘
+//!                                                     └─► CMAF packager: stores, playlists, MPD
 //! ```
 //!
 //! `MILLRACE_SEED=n cargo test --test sim` replays one seed; `MILLRACE_FULL=1` runs 1,000 seeds and whole days of drift.
 //! No run reads a clock: a seed gives the same run everywhere.
 
 mod check;
+mod cmaf;
+#[path = "../support/cmaf.rs"]
+mod isobmff;
 mod noise;
 mod plan;
 mod rng;
@@ -25,14 +29,42 @@ fn full() -> bool {
 }
 
 fn one(seed: u64) -> Result<Run, String> {
-    let mut run = Run::new(seed);
+    finished(Run::new(seed), seed, "seeds")
+}
+
+fn finished(mut run: Run, seed: u64, test: &str) -> Result<Run, String> {
     match run.run() {
         Ok(()) => Ok(run),
         Err(why) => Err(format!(
-            "{why}\n  {:?}\n  replay: MILLRACE_SEED={seed} cargo test --test sim seeds -- --nocapture",
+            "{why}\n  {:?}\n  replay: MILLRACE_SEED={seed} cargo test --test sim {test} -- --nocapture",
             run.plan()
         )),
     }
+}
+
+/// The CMAF packager, its playlists and its MPD behind the same runs.
+#[test]
+fn cmaf_seeds() {
+    let asked = std::env::var("MILLRACE_SEED").ok().map(|seed| seed.parse().expect("MILLRACE_SEED is a number"));
+    let seeds = asked.map_or(0..if full() { 1_000 } else { 20 }, |seed: u64| seed..seed + 1);
+    let mut failed = Vec::new();
+    let (mut segments, mut gaps, mut discontinuities) = (0, 0, 0);
+    for seed in seeds.clone() {
+        match finished(Run::with_cmaf(seed), seed, "cmaf_seeds") {
+            Ok(run) => {
+                let cmaf = run.cmaf.as_ref().expect("it takes part");
+                segments += cmaf.segments;
+                gaps += cmaf.gaps;
+                discontinuities += cmaf.discontinuities;
+            }
+            Err(why) => failed.push(format!("seed {seed}: {why}")),
+        }
+    }
+    let count = seeds.end - seeds.start;
+    println!("{count} seeds: {segments} segments, {gaps} of them gaps, {discontinuities} discontinuities");
+    let first = failed[..failed.len().min(5)].join("\n");
+    assert!(failed.is_empty(), "{} seeds of {count} failed, the first:\n{first}", failed.len());
+    assert!(asked.is_some() || (segments > 500 && gaps > 0 && discontinuities > 10));
 }
 
 #[test]

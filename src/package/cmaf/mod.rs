@@ -76,6 +76,10 @@ pub struct CmafPackager {
     lanes: Vec<Lane>,
     breaks: Breaks,
     stats: CmafStats,
+    /// A lane went since the last snapshot.
+    lost_lane: bool,
+    /// All that is in the rings was read once: what a rendition lacks now is late.
+    is_caught_up: bool,
     /// Snapshots made so far.
     version: u64,
 }
@@ -93,6 +97,8 @@ impl CmafPackager {
             lanes: Vec::new(),
             breaks: Breaks::default(),
             stats: CmafStats::default(),
+            lost_lane: false,
+            is_caught_up: false,
             version: 0,
         };
         packager.pull(feed, now);
@@ -130,7 +136,9 @@ impl CmafPackager {
                 self.lanes.extend(lane);
             }
         }
+        let count = self.lanes.len();
         self.lanes.retain(|lane| !lane.is_over());
+        self.lost_lane |= self.lanes.len() < count;
     }
 
     /// A lane for a track that CMAF carries: audio, or the first video.
@@ -179,11 +187,10 @@ impl CmafPackager {
                 changed.push(lane.id);
             }
         }
-        let before = self.shared.snapshot();
-        let gone = before.renditions.iter().any(|old| self.lanes.iter().all(|lane| lane.id != old.id));
-        if changed.is_empty() && !gone {
+        if changed.is_empty() && !std::mem::take(&mut self.lost_lane) {
             return;
         }
+        let before = self.shared.snapshot();
         let oldest = self.lanes.iter().filter_map(|lane| Some(lane.window().served().next()?.segment.number())).min();
         self.breaks.forget_before(oldest.unwrap_or(0));
         self.version += 1;
@@ -193,7 +200,8 @@ impl CmafPackager {
             _ => Arc::new(self.rendition(lane)),
         });
         let renditions: Vec<Arc<RenditionSnapshot>> = renditions.collect();
-        self.shared.publish(self.snapshot(renditions, now));
+        let was_shown = !before.multivariant.is_empty();
+        self.shared.publish(self.snapshot(renditions, was_shown, now));
     }
 
     fn rendition(&self, lane: &Lane) -> RenditionSnapshot {
@@ -209,8 +217,8 @@ impl CmafPackager {
         }
     }
 
-    fn snapshot(&self, renditions: Vec<Arc<RenditionSnapshot>>, now: Now) -> CmafSnapshot {
-        let is_presentable = is_presentable(&renditions);
+    fn snapshot(&self, renditions: Vec<Arc<RenditionSnapshot>>, was_shown: bool, now: Now) -> CmafSnapshot {
+        let is_presentable = is_presentable(&renditions, was_shown, self.is_caught_up);
         let text = |body: String, name: &str| match is_presentable {
             true => Text::new(body, format!("\"{name}-{}-{}\"", self.epoch.id, self.version)),
             false => Text::default(),
@@ -238,13 +246,17 @@ impl Packager for CmafPackager {
         for index in 0..self.lanes.len() {
             let reach = self.reach(feed, reference, index);
             let lane = &mut self.lanes[index];
-            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else { continue };
+            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else {
+                lane.end();
+                continue;
+            };
             let mut context = context(feed, &mut self.breaks, &mut self.stats, reach, &mut budget);
             if lane.pull(&ring.ring, &mut context) {
                 pulled = Pulled::More;
             }
         }
         if pulled == Pulled::All {
+            self.is_caught_up = true;
             self.expire(feed, reference);
         }
         self.publish(now);
@@ -252,12 +264,14 @@ impl Packager for CmafPackager {
     }
 }
 
-/// Whether players may see the renditions: each has a segment, or the others have waited long enough for it. One that is missing from the
-/// first multivariant playlist is missing for good to a player that has read it.
-fn is_presentable(renditions: &[Arc<RenditionSnapshot>]) -> bool {
+/// Whether players may see the renditions: each has a segment, or the others have waited long enough for it, which `is_caught_up` lets
+/// them. One that is missing from the first multivariant playlist is missing for good to a player that has read it. What was shown once
+/// stays so, as long as there is media.
+fn is_presentable(renditions: &[Arc<RenditionSnapshot>], was_shown: bool, is_caught_up: bool) -> bool {
     let has_media = |rendition: &RenditionSnapshot| rendition.segments.iter().any(|segment| !segment.is_gap());
     let longest = renditions.iter().map(|r| r.listed().iter().map(|s| s.segment.duration_90k).sum()).max().unwrap_or(0);
-    renditions.iter().any(|r| has_media(r)) && (renditions.iter().all(|r| has_media(r)) || longest > TRACK_LATE_TICKS)
+    let is_late = is_caught_up && longest >= TRACK_LATE_TICKS;
+    renditions.iter().any(|r| has_media(r)) && (was_shown || is_late || renditions.iter().all(|r| has_media(r)))
 }
 
 fn context<'a>(
