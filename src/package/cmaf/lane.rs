@@ -39,6 +39,8 @@ pub(super) struct Context<'a> {
     pub stats: &'a mut super::CmafStats,
     /// Samples beyond this PTS have to wait: cuts before it may still come. `None`: this is the reference.
     pub reach: Option<MediaTime>,
+    /// How far the channel's time has come: the newest cut, or the reference's newest sample that was read.
+    pub now: Option<MediaTime>,
     /// Bytes that may still be read in this go.
     pub budget: &'a mut usize,
 }
@@ -149,6 +151,8 @@ impl Lane {
             self.describe_at(ring);
         }
         let newest = super::super::start::samples(ring).next_back().map(|(_, meta)| meta.dts);
+        // What waits is let go before `expire` closes the segment it belongs to.
+        let newest = newest.max(context.now);
         loop {
             let mut probe = self.cursor;
             match ring.next(&mut probe) {
@@ -172,8 +176,9 @@ impl Lane {
         }
     }
 
-    /// Closes segments that nothing of the track has come for, `now` being how far the channel's time has come.
-    pub fn expire(&mut self, now: MediaTime, context: &mut Context<'_>) {
+    /// Closes segments that nothing of the track has come for.
+    pub fn expire(&mut self, context: &mut Context<'_>) {
+        let Some(now) = context.now else { return };
         if self.open.is_none() && self.window.newest().is_none() {
             return;
         }
@@ -410,12 +415,11 @@ impl Lane {
         let is_near = (media_90k - by_cuts).abs() <= AUDIO_SLACK_TICKS.max(frames);
         // Audio has its own length. Where a part is missing the playlist's time goes on all the same, a SegmentTimeline has a hole.
         let duration_90k = if self.id.is_audio && is_near { media_90k } else { by_cuts };
-        let longest = super::clock::scale(MediaTime(self.segment_90k_max), timescale);
         let duration = if self.id.is_audio { media } else { super::clock::scale(MediaTime(by_cuts), timescale) };
         CmafSegment {
             segment: Segment { cut: breaks.list(&open.cut), range: open.pos..end_pos.max(open.pos), duration_90k },
             time: open.time,
-            duration: duration.min(longest).max(1),
+            duration: duration.max(1),
             unix_us: open.unix_us,
             init: init.map_or(0, |init| init.version),
         }
@@ -428,10 +432,13 @@ impl Lane {
         let timescale = init.map_or(1, |init| init.timescale);
         let duration_90k = following.previous_duration.clamp(1, self.segment_90k_max);
         let pos = self.store.end();
+        // Frames that are counted may begin behind their cut.
+        let after =
+            self.window.newest().filter(|s| init.is_some_and(|init| init.version == s.init)).map_or(0, |s| s.time + 1);
         self.newest = cut.segment;
         let segment = CmafSegment {
             segment: Segment { cut: breaks.list(cut), range: pos..pos, duration_90k },
-            time: super::clock::scale(cut.start, timescale),
+            time: super::clock::scale(cut.start, timescale).max(after),
             duration: super::clock::scale(MediaTime(duration_90k), timescale).max(1),
             unix_us: cut.start.unix_us(),
             init: init.map_or(0, |init| init.version),

@@ -165,13 +165,24 @@ impl CmafPackager {
         }
     }
 
-    fn expire(&mut self, feed: &Feed, reference: Option<TrackId>) {
+    /// How far the channel's time has come.
+    fn now(&self, feed: &Feed, reference: Option<TrackId>) -> Option<MediaTime> {
         let cut = feed.cuts.back().map(|cut| cut.start);
         let reached = self.lanes.iter().find(|lane| Some(lane.id.track) == reference).map(Lane::reached);
-        let Some(now) = cut.max(reached) else { return };
+        cut.max(reached)
+    }
+
+    fn expire(&mut self, feed: &Feed, reference: Option<TrackId>) {
+        let now = self.now(feed, reference);
         for lane in &mut self.lanes {
-            let mut budget = 0;
-            lane.expire(now, &mut context(feed, &mut self.breaks, &mut self.stats, None, &mut budget));
+            lane.expire(&mut Context {
+                cuts: &feed.cuts,
+                breaks: &mut self.breaks,
+                stats: &mut self.stats,
+                reach: None,
+                now,
+                budget: &mut 0,
+            });
         }
     }
 
@@ -245,12 +256,20 @@ impl Packager for CmafPackager {
         self.lanes.sort_by_key(|lane| (Some(lane.id.track) != reference, lane.id));
         for index in 0..self.lanes.len() {
             let reach = self.reach(feed, reference, index);
+            let channel_now = self.now(feed, reference);
             let lane = &mut self.lanes[index];
             let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else {
                 lane.end();
                 continue;
             };
-            let mut context = context(feed, &mut self.breaks, &mut self.stats, reach, &mut budget);
+            let mut context = Context {
+                cuts: &feed.cuts,
+                breaks: &mut self.breaks,
+                stats: &mut self.stats,
+                reach,
+                now: channel_now,
+                budget: &mut budget,
+            };
             if lane.pull(&ring.ring, &mut context) {
                 pulled = Pulled::More;
             }
@@ -272,16 +291,6 @@ fn is_presentable(renditions: &[Arc<RenditionSnapshot>], was_shown: bool, is_cau
     let longest = renditions.iter().map(|r| r.listed().iter().map(|s| s.segment.duration_90k).sum()).max().unwrap_or(0);
     let is_late = is_caught_up && longest >= TRACK_LATE_TICKS;
     renditions.iter().any(|r| has_media(r)) && (was_shown || is_late || renditions.iter().all(|r| has_media(r)))
-}
-
-fn context<'a>(
-    feed: &'a Feed,
-    breaks: &'a mut Breaks,
-    stats: &'a mut CmafStats,
-    reach: Option<MediaTime>,
-    budget: &'a mut usize,
-) -> Context<'a> {
-    Context { cuts: &feed.cuts, breaks, stats, reach, budget }
 }
 
 /// The track whose samples the cuts are made at: the first video, else the first audio.
