@@ -48,6 +48,8 @@ pub struct Cmaf {
     /// What was said of a segment's number: discontinuity, and its sequence number.
     marks: HashMap<u64, (bool, u64)>,
     newest_cut: Option<Cut>,
+    /// The source makes no sense: only what holds all the same is checked.
+    is_noise: bool,
     pub segments: u64,
     pub gaps: u64,
     pub discontinuities: u64,
@@ -71,12 +73,18 @@ impl Cmaf {
             seen: HashMap::new(),
             marks: HashMap::new(),
             newest_cut: None,
+            is_noise: false,
             segments: 0,
             gaps: 0,
             discontinuities: 0,
         };
         cmaf.tracks(tracks);
         cmaf
+    }
+
+    /// Behind a source that makes no sense.
+    pub fn noise(seed: u64, epoch: Epoch, target_duration_s: u64, tracks: &[Track]) -> Cmaf {
+        Cmaf { is_noise: true, ..Cmaf::new(seed, epoch, target_duration_s, tracks) }
     }
 
     /// Another session begins.
@@ -122,6 +130,10 @@ impl Cmaf {
             let unit = if placed.meta.key == millrace::es::Key::Idr { 0x65 } else { 0x41 };
             data[..4].copy_from_slice(&[0, 0, 1, unit]);
         }
+        if self.feed.rings.iter().all(|ring| ring.id != id) {
+            // The track was never announced.
+            return Ok(());
+        }
         let len = 20 + self.rng.below(180) as usize;
         self.ring(id).push(placed.meta, &data[..len]).ok_or("the ring refuses a sample")?;
         if let Some(cut) = placed.cut {
@@ -155,7 +167,7 @@ impl Cmaf {
         if std::mem::replace(&mut self.version, shared.version()) == shared.version() {
             return Ok(());
         }
-        self.check(&shared.snapshot())
+        if self.is_noise { self.check_noise(&shared.snapshot()) } else { self.check(&shared.snapshot()) }
     }
 
     /// What was cut long enough ago is listed, by all.
@@ -192,6 +204,29 @@ impl Cmaf {
         Ok(())
     }
 
+    /// Numbers do not go back, no byte is missing, and nothing is kept for ever.
+    fn check_noise(&mut self, snapshot: &CmafSnapshot) -> Result<(), String> {
+        for rendition in &snapshot.renditions {
+            let mut newest =
+                self.seen.get(&rendition.id).and_then(|seen| seen.segments.last()).map(number).unwrap_or(0);
+            ensure!(rendition.segments.last().is_none_or(|last| number(last) >= newest), "numbers go back");
+            for segment in &rendition.segments {
+                let ticks = segment.segment.duration_90k;
+                ensure!((ticks + 45_000) / 90_000 <= self.target_duration_s as i64, "EXTINF {ticks}");
+                let held = rendition.store.hold(segment.segment.range.clone());
+                let bytes: Vec<u8> = held.ok_or("bytes are gone")?.pieces().flat_map(|p| p.bytes.to_vec()).collect();
+                if number(segment) > newest {
+                    newest = number(segment);
+                    isobmff::chunks(&bytes)?;
+                    self.segments += 1;
+                }
+            }
+            memory(rendition, self.target_duration_s)?;
+            self.seen.entry(rendition.id).or_default().segments = rendition.segments.to_vec();
+        }
+        isobmff::periods(text(&snapshot.mpd.body)?).map(|_| ())
+    }
+
     fn rendition(&mut self, rendition: &RenditionSnapshot, drops: bool) -> Result<(), String> {
         let mut seen = self.seen.remove(&rendition.id).unwrap_or_default();
         let known = seen.segments.last().map_or(0, |segment| segment.segment.number());
@@ -224,6 +259,10 @@ impl Cmaf {
         self.seen.insert(rendition.id, seen);
         Ok(())
     }
+}
+
+fn number(segment: &CmafSegment) -> u64 {
+    segment.segment.number()
 }
 
 fn text(body: &[u8]) -> Result<&str, String> {

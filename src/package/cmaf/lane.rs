@@ -72,6 +72,8 @@ pub(super) struct Lane {
     is_foreign: bool,
     /// Pictures were left out: what refers to them makes no sense.
     needs_key: bool,
+    /// Time broke: frames belong to no segment until the cut that says so.
+    is_between: bool,
     chunks: Chunks,
     /// Decode time of the end of the newest sample whose duration is known.
     media_end: u64,
@@ -106,6 +108,7 @@ impl Lane {
             clock: None,
             is_foreign: false,
             needs_key: false,
+            is_between: false,
             chunks: Chunks::default(),
             media_end: 0,
             open: None,
@@ -268,13 +271,18 @@ impl Lane {
     }
 
     fn take(&mut self, meta: &SampleMeta, data: &[u8], context: &mut Context<'_>) {
-        self.reached = self.reached.max(meta.dts);
+        let before = self.reached;
+        self.reached = before.max(meta.dts);
         if self.inits.is_empty() || self.is_foreign {
             self.needs_key = self.id.kind() == TrackKind::Video;
             context.stats.dropped += 1;
             return;
         }
         let cut = self.due_cut(meta, context.cuts);
+        if cut.is_none() && self.is_stray(meta, before, context.cuts) {
+            context.stats.dropped += 1;
+            return;
+        }
         if let (Some(cut), true) = (&cut, self.next_init.as_ref().is_some_and(|init| !self.keeps_time(init))) {
             self.settle(None, context);
             self.close(cut, context);
@@ -308,6 +316,15 @@ impl Lane {
         fits && self.open.as_ref().is_some_and(|open| !open.damaged)
     }
 
+    /// Whether the sample lies behind a pause and before the cut that signals it: the reference's key is shown a little later than it comes,
+    /// and a segment with that little of audio at its end would be as long as the pause.
+    fn is_stray(&mut self, meta: &SampleMeta, before: MediaTime, cuts: &VecDeque<Cut>) -> bool {
+        if self.id.is_audio && self.open.is_some() && before < meta.dts + -(STRETCH_MS_MAX as i64 * 90) {
+            self.is_between |= cut_of(cuts, self.newest + 1).is_some_and(|next| next.discontinuity);
+        }
+        self.is_between
+    }
+
     /// The cut that this sample makes on this track: the newest that is not after its PTS, if its segment has not begun yet.
     fn due_cut(&self, meta: &SampleMeta, cuts: &VecDeque<Cut>) -> Option<Cut> {
         let open = cuts.iter().rev().take_while(|cut| cut.segment > self.newest);
@@ -324,6 +341,7 @@ impl Lane {
         let offset = super::clock::scale(MediaTime(meta.pts - meta.dts), init.timescale);
         self.newest = cut.segment;
         self.needs_key = false;
+        self.is_between = false;
         // Pictures may begin elsewhere than at the cut's own sample, and other tracks than theirs may have cut.
         let independent = if self.id.is_audio { cut.independent } else { meta.key == Key::Idr };
         self.open = Some(Open {
