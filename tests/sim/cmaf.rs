@@ -120,6 +120,11 @@ impl Cmaf {
         });
     }
 
+    /// Samples that the packager left out.
+    pub fn left_out(&self) -> u64 {
+        self.packager.as_ref().map_or(0, |packager| packager.stats().dropped)
+    }
+
     fn ring(&mut self, id: TrackId) -> &mut EsRing {
         &mut self.feed.rings.iter_mut().find(|ring| ring.id == id).expect("a ring").ring
     }
@@ -307,6 +312,11 @@ fn content(rendition: &RenditionSnapshot, segment: &CmafSegment, drops: bool, se
     ensure!(lead.is_sync || !segment.segment.cut.independent, "independent without a sync sample");
     let timescale = u64::from(rendition.init(segment.init).ok_or("no init segment")?.timescale);
     let mut end = seen.end.filter(|(init, _)| *init == segment.init).map(|(_, end)| end);
+    if rendition.id.is_audio && end == Some(first.base) {
+        // Unbroken audio is cut at the first frame that is not before the cut, to the half frame that its count may differ.
+        let late = (i128::from(segment.time) * 90_000 / i128::from(timescale)) as i64 - segment.segment.cut.start.0;
+        ensure!((-1_700..=3_300 + 1_700).contains(&late), "begins {late} ticks behind its cut");
+    }
     for chunk in &chunks {
         if let Some(end) = end.filter(|end| *end != chunk.base) {
             ensure!(chunk.base > end, "decode time goes from {end} back to {}", chunk.base);

@@ -100,9 +100,12 @@ fn seeds() {
 /// Time stamps without any sense: nothing may break that players rely on.
 #[test]
 fn noise_is_survived() {
+    let mut segments = 0;
     for seed in 0..if full() { 500 } else { 100 } {
-        noise::run(seed).unwrap_or_else(|why| panic!("noise {seed}: {why}"));
+        segments += noise::run(seed).unwrap_or_else(|why| panic!("noise {seed}: {why}"));
     }
+    println!("{segments} CMAF segments of noise");
+    assert!(segments > 100);
 }
 
 /// A stream without any event.
@@ -129,6 +132,18 @@ fn a_clean_stream_loses_nothing_and_breaks_nowhere() {
         let check = &run.check;
         assert_eq!((check.flagged, check.discontinuities, check.cuts_off_key), (0, 0, 0), "seed {seed}");
         assert!(check.cuts >= 30, "seed {seed}: {} cuts", check.cuts);
+    }
+}
+
+#[test]
+fn cmaf_of_a_clean_stream_has_no_gap_and_leaves_nothing_out() {
+    for seed in 0..if full() { 200 } else { 20 } {
+        let run = Run::with_plan(quiet(60 * SECOND), 0, Rng::new(seed)).followed_by_cmaf(seed);
+        let run = finished(run, seed, "clean").unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let cmaf = run.cmaf.as_ref().expect("it takes part");
+        assert_eq!((cmaf.gaps, cmaf.discontinuities), (0, 0), "seed {seed}");
+        // But for audio before the first cut, of two tracks.
+        assert!(cmaf.segments >= 20 && cmaf.left_out() <= 200, "seed {seed}: {} left out", cmaf.left_out());
     }
 }
 

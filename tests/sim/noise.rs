@@ -20,7 +20,8 @@ struct Noise {
     cmaf: Cmaf,
 }
 
-pub fn run(seed: u64) -> Result<(), String> {
+/// Says how many segments the CMAF packager listed.
+pub fn run(seed: u64) -> Result<u64, String> {
     let mut rng = Rng::new(seed ^ 0x006e_6f69_7365);
     let now = Now { mono_us: rng.below(1 << 40), unix_us: 1_800_000_000_000_000 };
     let timeline = Timeline::new(CONFIG, Epoch::begin(None, now), now);
@@ -33,7 +34,7 @@ pub fn run(seed: u64) -> Result<(), String> {
         clock = noise.step(clock)?;
     }
     let states = noise.last_dts.len();
-    if states > 2 * TRACKS_MAX { Err(format!("{states} tracks are remembered")) } else { Ok(()) }
+    if states > 2 * TRACKS_MAX { Err(format!("{states} tracks are remembered")) } else { Ok(noise.cmaf.segments) }
 }
 
 impl Noise {

@@ -121,7 +121,11 @@ impl Run {
 
     /// The same, with the CMAF packager behind it.
     pub fn with_cmaf(seed: u64) -> Run {
-        let mut run = Run::new(seed);
+        Run::new(seed).followed_by_cmaf(seed)
+    }
+
+    pub fn followed_by_cmaf(self, seed: u64) -> Run {
+        let mut run = self;
         let target_duration_s = run.timeline.target_duration_s();
         run.cmaf = Some(Cmaf::new(seed, run.timeline.epoch(), target_duration_s, &tracks(&run.source, run.height)));
         run
