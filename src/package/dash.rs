@@ -36,7 +36,7 @@ pub(super) fn mpd(
         // Three segments, as HLS players have it; dash.js stalls with one.
         presentation_delay_ms: 3 * longest_ms,
         min_buffer_ms: longest_ms,
-        segment_ms_max: longest_ms,
+        segment_ms_max: longest_ms.max(longest_media_ms(renditions)),
         utc_timing_url: TIME_URL.to_owned(),
         periods: ranges.filter_map(|(start, segments)| period(epoch, renditions, start, &segments)).collect(),
     };
@@ -52,6 +52,18 @@ fn listed_ms(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
         rendition.listed().iter().map(|segment| segment.segment.duration_90k).sum()
     };
     renditions.iter().map(ticks).max().unwrap_or(0).max(0) as u64 / 90
+}
+
+/// The longest S@d, milliseconds, rounded up.
+fn longest_media_ms(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
+    let of = |rendition: &RenditionSnapshot| {
+        let ms = |segment: &CmafSegment| {
+            let timescale = rendition.init(segment.init).map_or(1, |init| u64::from(init.timescale));
+            segment.duration.saturating_mul(1_000).div_ceil(timescale.max(1))
+        };
+        rendition.listed().iter().filter(|segment| !segment.is_gap()).map(ms).max()
+    };
+    renditions.iter().filter_map(|rendition| of(rendition)).max().unwrap_or(0)
 }
 
 /// The Period with this range of segment numbers; `None` when no rendition lists one of them.

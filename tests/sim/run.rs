@@ -1,10 +1,11 @@
 //! One run: the source, the network and the clocks of a plan, driven through pacer and timeline, with every output checked.
 
 use crate::check::{Check, Grant};
+use crate::cmaf::Cmaf;
+use crate::isobmff;
 use crate::plan::{Event, Network, Plan};
 use crate::rng::Rng;
 use crate::source::{Emitted, Kind, SECOND, Sample, Source, Stream};
-use bytes::Bytes;
 use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, Track, TrackId, TrackKind, TsStream, VideoParams};
 use millrace::time::{MediaTime, Now, Ts33, ticks_from_us};
 use millrace::timeline::pacer::{Pacer, PacerConfig};
@@ -40,6 +41,8 @@ pub struct Run {
     timeline: Timeline,
     pacer: Pacer,
     pub check: Check,
+    /// The CMAF packager behind it, when it takes part.
+    pub cmaf: Option<Cmaf>,
     opened: bool,
     wild: Option<bool>,
     announce: bool,
@@ -87,6 +90,7 @@ impl Run {
             pacer: Pacer::new(PacerConfig { pace: plan.pace, ..PacerConfig::default() }),
             bases: vec![Base { offset, pcr_from: i64::MIN, stream_from: everywhere }],
             until: Until::default(),
+            cmaf: None,
             opened: false,
             wild: None,
             announce: false,
@@ -115,6 +119,18 @@ impl Run {
         run
     }
 
+    /// The same, with the CMAF packager behind it.
+    pub fn with_cmaf(seed: u64) -> Run {
+        Run::new(seed).followed_by_cmaf(seed)
+    }
+
+    pub fn followed_by_cmaf(self, seed: u64) -> Run {
+        let mut run = self;
+        let target_duration_s = run.timeline.target_duration_s();
+        run.cmaf = Some(Cmaf::new(seed, run.timeline.epoch(), target_duration_s, &tracks(&run.source, run.height)));
+        run
+    }
+
     /// A pacer that begins to even out batches makes output later, which is made up for by a break; it may do so in two steps.
     fn evening(&self) -> u64 {
         if self.plan.pace && matches!(self.plan.network, Network::Batches(_)) { 2 } else { 0 }
@@ -139,6 +155,7 @@ impl Run {
             }
             if let Some((_, event)) = events.next_if(|(at, _)| *at <= mux) {
                 self.begin(event, mux);
+                self.tell_cmaf(event)?;
                 if matches!(event, Event::Reconnect { .. }) {
                     continue;
                 }
@@ -158,7 +175,22 @@ impl Run {
         }
     }
 
-    fn finish(&self) -> Result<(), String> {
+    fn tell_cmaf(&mut self, event: Event) -> Result<(), String> {
+        let Some(cmaf) = &mut self.cmaf else { return Ok(()) };
+        let tracks = tracks(&self.source, self.height);
+        match event {
+            Event::Reconnect { .. } => cmaf.source_break(),
+            Event::Resize => cmaf.tracks(&tracks),
+            Event::Restart => cmaf.restart(self.timeline.epoch(), self.timeline.target_duration_s(), &tracks)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        if let Some(cmaf) = &mut self.cmaf {
+            cmaf.finish()?;
+        }
         let (found, min, max) = (self.check.discontinuities, self.breaks_min, self.breaks_max);
         if !(min..=max).contains(&found) {
             return Err(format!("{found} discontinuities, expected {min}..={max}"));
@@ -368,7 +400,11 @@ impl Run {
                 let counted =
                     sample.mux < self.until.no_stamps + SECOND && sample.mux > self.until.no_stamps - 12 * SECOND;
                 let grant = self.grant(sample, base, missing || wild || counted);
-                self.check.placed(sample, &placed, is_reference, grant)
+                self.check.placed(sample, &placed, is_reference, grant)?;
+                match &mut self.cmaf {
+                    Some(cmaf) => cmaf.placed(raw.track, raw.kind, &placed, now).map_err(|why| format!("CMAF: {why}")),
+                    None => Ok(()),
+                }
             }
             Err(why) => self.dropped(sample, why),
         }
@@ -439,8 +475,8 @@ fn picture(height: u32) -> Params {
         sar: (1, 1),
         frame_rate: None,
         interlaced: false,
-        rfc6381: String::new(),
-        parameter_sets: Vec::new(),
+        rfc6381: "avc1.42c01e".into(),
+        parameter_sets: isobmff::h264_sets(height / 9, height / 16),
     })
 }
 
@@ -449,7 +485,7 @@ fn sound(stream: &Stream) -> Params {
         sample_rate: stream.num as u32,
         channels: 2,
         frame_samples: stream.den as u32,
-        rfc6381: String::new(),
-        config: Bytes::new(),
+        rfc6381: "mp4a.40.2".into(),
+        config: isobmff::aac_config(stream.num as u32, 2),
     })
 }
