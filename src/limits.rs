@@ -133,6 +133,12 @@ pub const LAGGARD_HOLD_TICKS: i64 = 45_000;
 pub const AUDIO_PES_TICKS_MAX: i64 = 9_000;
 /// Audio frames are put into one PES packet only while it stays below this, bytes.
 pub const AUDIO_PES_BYTES_MAX: usize = 16 << 10;
+/// A CMAF chunk is about this long, milliseconds: low latency is a matter of listing them.
+pub const CMAF_CHUNK_MS: u64 = 500;
+/// A CMAF chunk is written when it would grow over this, however short it is, bytes.
+pub const CMAF_CHUNK_BYTES_MAX: usize = 16 << 20;
+/// A track that is silent for this much media, 90 kHz ticks (3 s), holds up neither the other tracks nor its own playlist: its segments become gaps.
+pub const TRACK_LATE_TICKS: i64 = 270_000;
 /// A packager muxes at most this much in one go, bytes: some milliseconds of work when it is backfilled.
 pub const PULL_BYTES_MAX: usize = 4 << 20;
 /// Most segments of a playlist window, and most that were taken off it and are still served.
@@ -209,6 +215,8 @@ const _: () = {
     assert!(AUDIO_PES_TICKS_MAX <= PCR_INTERVAL_TICKS_MAX);
     assert!(AUDIO_PES_BYTES_MAX < 0xffff);
     assert!(PULL_BYTES_MAX > FLUSH_BYTES);
+    assert!(CMAF_CHUNK_MS <= SEGMENT_TARGET_MS_MIN);
+    assert!(PES_BYTES_MAX <= CMAF_CHUNK_BYTES_MAX);
     assert!(SEGMENT_TARGET_MS_MIN >= 1_000);
     assert!(DATA_PES_BYTES_MAX < PES_BYTES_MAX);
     // Kept buffers of all tracks leave room for a largest packet beside them.

@@ -3,6 +3,7 @@
 //! Every shard has its own [`ShardMetrics`], so that counting never shares a cache line between cores.
 #![forbid(unsafe_code)]
 
+use crate::es::carriage::Container;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that is counted with relaxed atomics: exact in sum, without order.
@@ -48,7 +49,15 @@ impl Format {
             Format::MpegTs => "mpegts",
         }
     }
-    fn index(self) -> usize {
+    /// What it is muxed into.
+    pub fn container(self) -> Container {
+        match self {
+            Format::HlsTs | Format::MpegTs => Container::Ts,
+            Format::HlsFmp4 | Format::Dash => Container::Cmaf,
+        }
+    }
+    /// Its place in [`Format::ALL`].
+    pub fn index(self) -> usize {
         self as usize
     }
 }

@@ -1,8 +1,10 @@
 //! A channel's session without a runtime: a virtual clock, transport stream bytes made by our own muxer, and what comes out of `poll`.
 
 use bytes::Bytes;
+use millrace::es::carriage::Container;
 use millrace::es::{AudioRole, Codec, Key, SampleMeta, Track, TrackId, TsStream};
 use millrace::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
+use millrace::package::cmaf::CmafPackageConfig;
 use millrace::package::mpegts::TsPackageConfig;
 use millrace::session::shared::ChannelState;
 use millrace::session::{Command, OriginEvent, RingSize, Session, SessionConfig};
@@ -55,7 +57,8 @@ fn config() -> Arc<SessionConfig> {
     Arc::new(SessionConfig {
         program: None,
         timeline: TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 4_000 },
-        package: TsPackageConfig { target_duration_s: 4, window_ms: 12_000, mux: MuxConfig::default() },
+        ts: TsPackageConfig { target_duration_s: 4, window_ms: 12_000, mux: MuxConfig::default() },
+        cmaf: CmafPackageConfig { target_duration_s: 4, window_ms: 12_000 },
         video_ring: ring,
         audio_ring: ring,
         pace: true,
@@ -66,7 +69,7 @@ fn config() -> Arc<SessionConfig> {
 
 fn open(last_sequence: Option<u64>, now: Now) -> Session {
     let mut session = Session::open(config(), Arena::new(1 << 30).unwrap(), last_sequence, now);
-    session.touch(now.mono_us, now);
+    session.touch(Some(Container::Ts), now.mono_us, now);
     session
 }
 
@@ -93,7 +96,7 @@ fn the_first_touch_opens_the_origin_once_and_silence_closes_it() {
     assert_eq!(session.poll(START), Some(Command::OpenOrigin));
     assert_eq!(session.poll(START), None);
     let later = START.plus_us(SESSION_IDLE_US / 2);
-    session.touch(later.mono_us, later);
+    session.touch(Some(Container::Ts), later.mono_us, later);
     assert_eq!(session.poll(START.plus_us(SESSION_IDLE_US)), None);
     assert_eq!(session.poll(later.plus_us(SESSION_IDLE_US)), Some(Command::CloseOrigin));
     assert_eq!(session.poll(later.plus_us(SESSION_IDLE_US + 1)), None);
@@ -123,7 +126,7 @@ fn a_packager_that_nobody_asks_for_is_dropped_and_made_again_from_the_rings() {
     let mut radio = Radio::new();
     let now = play(&mut session, &mut radio, VARIANT_IDLE_US / 1_000_000 + 2, START);
     assert!(session.view().ts.is_none());
-    session.touch(now.mono_us, now);
+    session.touch(Some(Container::Ts), now.mono_us, now);
     let snapshot = session.view().ts.expect("made at the touch").snapshot();
     assert!(snapshot.segments.len() >= 3, "backfilled from the rings: {}", snapshot.segments.len());
 }
@@ -149,7 +152,7 @@ fn media_flows_on_over_a_reconnect_with_a_discontinuity() {
     session.on_origin(OriginEvent::Down("reset".into()), now);
     // The new connection's time stamps begin anew.
     play(&mut session, &mut Radio::new(), 6, now.plus_us(1_000_000));
-    let playlist = session.view().ts.unwrap().snapshot().media_playlist.clone();
+    let playlist = session.view().ts.unwrap().snapshot().playlist.body.clone();
     let playlist = String::from_utf8(playlist.to_vec()).unwrap();
     assert_eq!(
         playlist.matches("#EXT-X-DISCONTINUITY\n").count(),

@@ -2,10 +2,12 @@
 //! source time, and still the section points at the picture that it pointed at in the source.
 
 use bytes::Bytes;
+use millrace::es::carriage::Container;
 use millrace::es::{AudioRole, Codec, Key, SampleMeta, Track, TrackId, TsStream};
 use millrace::mpegts::demux::{DemuxConfig, Demuxer, Flow, RawSample, Sink};
 use millrace::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
 use millrace::mpegts::psi::crc32;
+use millrace::package::cmaf::CmafPackageConfig;
 use millrace::package::mpegts::TsPackageConfig;
 use millrace::session::{OriginEvent, RingSize, Session, SessionConfig};
 use millrace::store::{Arena, StoreReader};
@@ -87,7 +89,8 @@ fn relay(source: &[Vec<u8>]) -> Vec<u8> {
     let config = SessionConfig {
         program: None,
         timeline: TimelineConfig { segment_target_ms: 1_000, segment_max_ms: 4_000 },
-        package: TsPackageConfig { target_duration_s: 4, window_ms: 60_000, mux: MuxConfig::default() },
+        ts: TsPackageConfig { target_duration_s: 4, window_ms: 60_000, mux: MuxConfig::default() },
+        cmaf: CmafPackageConfig { target_duration_s: 4, window_ms: 12_000 },
         video_ring: ring,
         audio_ring: ring,
         pace: false,
@@ -96,7 +99,7 @@ fn relay(source: &[Vec<u8>]) -> Vec<u8> {
     };
     let mut session = Session::open(Arc::new(config), Arena::new(1 << 28).unwrap(), None, START);
     let mut now = START;
-    session.touch(now.mono_us, now);
+    session.touch(Some(Container::Ts), now.mono_us, now);
     session.poll(now);
     session.on_origin(OriginEvent::Connected, now);
     for piece in source {

@@ -6,8 +6,9 @@ mod support;
 use bytes::Bytes;
 use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, SampleMeta, Track, TrackId, TsStream, VideoParams};
 use millrace::mpegts::mux::MuxConfig;
-use millrace::package::mpegts::{Pulled, TsPackageConfig, TsPackager};
+use millrace::package::mpegts::{TsPackageConfig, TsPackager};
 use millrace::package::{Feed, TrackRing};
+use millrace::package::{Packager, Pulled};
 use millrace::ring::es::EsRing;
 use millrace::store::{Arena, StoreReader};
 use millrace::time::{MediaTime, Now};
@@ -209,7 +210,7 @@ fn a_packager_that_was_lapped_begins_anew_with_a_signalled_discontinuity() {
     support::assert_clean(&stream, "after the loss");
     let snapshot = packager.shared().snapshot();
     assert!(snapshot.segments[0].range.start >= before, "what was lost is no segment");
-    let media = std::str::from_utf8(&snapshot.media_playlist).unwrap();
+    let media = std::str::from_utf8(&snapshot.playlist.body).unwrap();
     assert!(snapshot.segments[0].cut.discontinuity && media.contains("#EXT-X-DISCONTINUITY\n"), "{media}");
 }
 
@@ -219,7 +220,7 @@ fn the_playlist_lists_the_window() {
     (0..20 * 25).for_each(|_| source.step());
     let packager = packager(&source);
     let snapshot = packager.shared().snapshot();
-    let media = std::str::from_utf8(&snapshot.media_playlist).unwrap();
+    let media = std::str::from_utf8(&snapshot.playlist.body).unwrap();
     support::golden("media.m3u8", media);
-    support::golden("multivariant.m3u8", std::str::from_utf8(&snapshot.multivariant).unwrap());
+    support::golden("multivariant.m3u8", std::str::from_utf8(&snapshot.multivariant.body).unwrap());
 }

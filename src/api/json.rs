@@ -2,8 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::{ChannelRow, Report};
+use crate::limits::BLOCK_BYTES;
+use crate::metrics::Format;
+use crate::package::cmaf::RenditionSnapshot;
 use crate::session::shared::{ChannelState, TrackSummary};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 #[derive(Serialize)]
 struct ChannelJson<'a> {
@@ -26,15 +30,22 @@ struct SessionJson<'a> {
     viewers: ViewersJson,
     origin: OriginJson,
     bitrate_bps: u64,
+    /// Segments of the TS store that are served.
     segments: usize,
+    /// CMAF stores: one for each track rendition, whoever reads it.
+    renditions: Vec<RenditionJson>,
     tracks: &'a [TrackSummary],
 }
 
+/// Viewers by [`Format::name`].
+type ViewersJson = BTreeMap<&'static str, u64>;
+
 #[derive(Serialize)]
-struct ViewersJson {
-    #[serde(rename = "hls-ts")]
-    hls_ts: u64,
-    mpegts: u64,
+struct RenditionJson {
+    id: String,
+    bitrate_bps: u64,
+    segments: usize,
+    store_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -56,7 +67,7 @@ pub fn channels_json(report: &Report<'_>) -> String {
             name: row.name,
             group: row.group,
             state: row.view.state.name(),
-            viewers: row.shared.counters.viewers_hls.value() + row.shared.counters.viewers_ts.value(),
+            viewers: viewers(row).values().sum(),
         })
         .collect();
     render("channels", &rows)
@@ -70,7 +81,8 @@ pub fn sessions_json(report: &Report<'_>) -> String {
 
 fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
     let counters = &row.shared.counters;
-    let snapshot = row.view.ts.as_ref().map(|ts| ts.snapshot());
+    let ts = row.view.ts.as_ref().map(|ts| ts.snapshot());
+    let cmaf = row.view.cmaf.as_ref().map(|cmaf| cmaf.snapshot());
     SessionJson {
         channel: row.id,
         shard: row.owner,
@@ -80,7 +92,7 @@ fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
             ChannelState::Failed(reason) => Some(reason),
             _ => None,
         },
-        viewers: ViewersJson { hls_ts: counters.viewers_hls.value(), mpegts: counters.viewers_ts.value() },
+        viewers: viewers(row),
         origin: OriginJson {
             connections: counters.origin_connections.value(),
             bytes: counters.origin_bytes.value(),
@@ -88,13 +100,27 @@ fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
             samples: counters.samples.value(),
             samples_dropped: counters.samples_dropped.value(),
         },
-        bitrate_bps: snapshot.as_ref().map_or(0, |s| s.average_bits_per_second),
-        segments: snapshot.as_ref().map_or(0, |s| s.segments.len()),
+        bitrate_bps: row.bits_per_second(),
+        segments: ts.map_or(0, |snapshot| snapshot.segments.len()),
+        renditions: cmaf.iter().flat_map(|snapshot| &snapshot.renditions).map(|r| rendition(r)).collect(),
         tracks: &row.view.tracks,
+    }
+}
+
+fn viewers(row: &ChannelRow<'_>) -> ViewersJson {
+    Format::ALL.map(|format| (format.name(), row.shared.counters.viewers(format).value())).into()
+}
+
+fn rendition(rendition: &RenditionSnapshot) -> RenditionJson {
+    RenditionJson {
+        id: rendition.id.to_string(),
+        bitrate_bps: rendition.rates().1,
+        segments: rendition.segments.len(),
+        store_bytes: (rendition.store.held_blocks() * BLOCK_BYTES) as u64,
     }
 }
 
 fn render<T: Serialize>(name: &str, rows: &[T]) -> String {
     // Strings and numbers always serialize; an empty object would be an honest answer if they ever did not.
-    serde_json::to_string(&std::collections::BTreeMap::from([(name, rows)])).unwrap_or_else(|_| "{}".to_owned())
+    serde_json::to_string(&BTreeMap::from([(name, rows)])).unwrap_or_else(|_| "{}".to_owned())
 }

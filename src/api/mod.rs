@@ -24,6 +24,15 @@ pub struct ChannelRow<'a> {
     pub view: Arc<ChannelView>,
 }
 
+impl ChannelRow<'_> {
+    /// The channel's media as it is served, bits a second; 0 without viewers.
+    pub fn bits_per_second(&self) -> u64 {
+        let ts = self.view.ts.as_ref().map_or(0, |ts| ts.snapshot().average_bits_per_second);
+        let cmaf = || self.view.cmaf.as_ref().map_or(0, |cmaf| cmaf.snapshot().average_bits_per_second());
+        if ts > 0 { ts } else { cmaf() }
+    }
+}
+
 /// The process as the API shows it.
 pub struct Report<'a> {
     pub channels: Vec<ChannelRow<'a>>,

@@ -129,9 +129,9 @@ fn channels(out: &mut String, report: &Report<'_>) {
     head(out, "millrace_channel_viewers", "gauge", "Viewers of the channel now.");
     for row in &report.channels {
         let counters = &row.shared.counters;
-        for (format, count) in [(Format::HlsTs, &counters.viewers_hls), (Format::MpegTs, &counters.viewers_ts)] {
-            let (id, format) = (row.id, format.name());
-            let _ = writeln!(out, "millrace_channel_viewers{{channel=\"{id}\",format=\"{format}\"}} {}", count.value());
+        for format in Format::ALL {
+            let (id, count) = (row.id, counters.viewers(format).value());
+            let _ = writeln!(out, "millrace_channel_viewers{{channel=\"{id}\",format=\"{}\"}} {count}", format.name());
         }
     }
 }

@@ -9,16 +9,17 @@
 
 pub mod aac;
 pub mod ac3;
-mod bits;
+pub(crate) mod bits;
 pub mod carriage;
 pub mod framer;
 pub mod h264;
 pub mod h265;
+pub mod language;
 pub mod latm;
 pub mod mpeg2video;
 pub mod mpegaudio;
 pub mod nal;
-mod picture;
+pub(crate) mod picture;
 pub mod rendition;
 
 use crate::time::MediaTime;

@@ -36,11 +36,39 @@ fn sample_aspect_ratio(idc: u32) -> (u32, u32) {
 /// aspect_ratio_idc whose ratio follows in two 16-bit fields.
 const EXTENDED_SAR: u32 = 255;
 
-/// The head of vui_parameters, up to the chroma sample location: the same bits in H.264 (E.1.1) and H.265 (E.2.1). Sets `sar` when the
-/// stream names one, even where the bits end behind it. `None` when they end.
-pub fn read_vui_head(bits: &mut BitReader<'_>, sar: &mut (u32, u32)) -> Option<()> {
+/// How sample values stand for colours: code points of ISO/IEC 23091-2 (ITU-T H.273), which H.264, H.265, VP9 and AV1 share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Colour {
+    /// colour_primaries.
+    pub primaries: u8,
+    /// transfer_characteristics.
+    pub transfer: u8,
+    /// matrix_coefficients.
+    pub matrix: u8,
+    /// video_full_range_flag.
+    pub full_range: bool,
+}
+
+/// What the head of vui_parameters says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VuiHead {
+    /// Sample aspect ratio, (1, 1) when the stream names none.
+    pub sar: (u32, u32),
+    /// `None` when there is no colour_description.
+    pub colour: Option<Colour>,
+}
+
+impl Default for VuiHead {
+    fn default() -> Self {
+        VuiHead { sar: (1, 1), colour: None }
+    }
+}
+
+/// The head of vui_parameters, up to the chroma sample location: the same bits in H.264 (E.1.1) and H.265 (E.2.1). Fills `head` with what the
+/// stream names, even where the bits end behind it. `None` when they end.
+pub fn read_vui_head(bits: &mut BitReader<'_>, head: &mut VuiHead) -> Option<()> {
     if bits.flag()? {
-        *sar = match bits.bits(8)? {
+        head.sar = match bits.bits(8)? {
             EXTENDED_SAR => reduced(bits.bits(16)? as u64, bits.bits(16)? as u64).unwrap_or((1, 1)),
             idc => sample_aspect_ratio(idc),
         };
@@ -49,9 +77,11 @@ pub fn read_vui_head(bits: &mut BitReader<'_>, sar: &mut (u32, u32)) -> Option<(
         bits.skip(1)?; // overscan_appropriate_flag
     }
     if bits.flag()? {
-        bits.skip(4)?; // video_format, video_full_range_flag
+        bits.skip(3)?; // video_format
+        let full_range = bits.flag()?;
         if bits.flag()? {
-            bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coefficients
+            let [primaries, transfer, matrix] = [bits.bits(8)?, bits.bits(8)?, bits.bits(8)?].map(|code| code as u8);
+            head.colour = Some(Colour { primaries, transfer, matrix, full_range });
         }
     }
     if bits.flag()? {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `boxes.rs` | how a box is written |
 //! | `init.rs` | the init segment: `ftyp` and `moov` |
-//! | `entry.rs` | sample entries and codec configuration boxes |
+//! | `entry.rs` | sample entries; configuration boxes of audio and VP9 |
+//! | `avc.rs`, `hevc.rs`, `av1.rs` | `avcC`, `hvcC`, `av1C` |
 //! | `framing.rs` | samples as the ES rings hold them to samples as ISO BMFF wants them |
 //! | `chunk.rs` | `styp`, `prft`, `moof` and the head of `mdat` |
 //!
@@ -12,8 +13,13 @@
 //! [`TRACK_ID`]. No edit lists: encoder delay is in the time stamps already.
 #![forbid(unsafe_code)]
 
+mod av1;
+mod avc;
+mod boxes;
 pub mod chunk;
+mod entry;
 pub mod framing;
+mod hevc;
 pub mod init;
 
 /// track_ID of the only track.

@@ -1,11 +1,13 @@
 //! The Media Playlist (RFC 8216 4.3.2 and 4.3.3; EXT-X-GAP: draft-pantos-hls-rfc8216bis 4.4.4.7).
 //!
-//! What it deliberately does not do: EXT-X-ENDLIST and playlist types: every playlist here is a live window.
+//! What it deliberately does not do: EXT-X-ENDLIST and playlist types: every playlist here is a live window. EXT-X-SERVER-CONTROL's
+//! HOLD-BACK: left out it means three target durations (4.4.3.8), which is what players keep.
 
-use super::date::UtcDate;
+use crate::time::UtcDate;
 use std::fmt::{self, Write};
 
-/// EXT-X-VERSION (RFC 8216bis 8): 3 for EXTINF with decimals, 6 for EXT-X-MAP, 8 for EXT-X-GAP.
+/// EXT-X-VERSION (RFC 8216bis 8): 3 for EXTINF with decimals, 6 for EXT-X-MAP. 8 for EXT-X-GAP is what the drafts that brought it and
+/// hls-parser ask; the newest draft asks no version, as a player that does not know the tag gets a 404 and goes on.
 const VERSION: u8 = 3;
 const VERSION_MAP: u8 = 6;
 const VERSION_GAP: u8 = 8;
@@ -13,21 +15,23 @@ const VERSION_GAP: u8 = 8;
 /// What stands before the segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// EXT-X-TARGETDURATION, seconds; no segment may round to more.
+    /// EXT-X-TARGETDURATION, seconds; no segment may round to more (and up to version 5, be more: RFC 8216bis 8). It must not change
+    /// while the playlist lives (6.2.1).
     pub target_duration_s: u64,
     /// Number of the first segment.
     pub media_sequence: u64,
     /// EXT-X-DISCONTINUITY-SEQUENCE: that of the first segment, less one if that segment is itself marked.
     pub discontinuity_sequence: u64,
-    /// Every listed segment begins with a key sample.
+    /// EXT-X-INDEPENDENT-SEGMENTS: every listed segment begins with a key sample.
     pub independent_segments: bool,
 }
 
-/// One segment's lines; `U` displays as its URI, relative to the playlist's URL.
+/// One segment's lines; `U` displays as its URI, relative to the playlist's URL, without a line break or a double quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<U> {
     pub uri: U,
-    /// URI of its Media Initialization Section, for fMP4; EXT-X-MAP stands where it changes.
+    /// URI of its Media Initialization Section, for fMP4; EXT-X-MAP stands where it changes, and holds on for a segment without one
+    /// (4.4.4.5), so that a playlist has it for all its segments or for none.
     pub map: Option<U>,
     /// The segment's number and time hold, its bytes do not exist (EXT-X-GAP).
     pub gap: bool,
@@ -130,6 +134,29 @@ mod tests {
         let with_gap = text(&[entry("1", "i", false), entry("2", "i", true)]);
         assert!(with_gap.starts_with("#EXTM3U\n#EXT-X-VERSION:8\n"), "{with_gap}");
         assert!(with_gap.contains("#EXT-X-GAP\n#EXTINF:2.00000,\n2\n"), "{with_gap}");
+    }
+
+    #[test]
+    fn a_discontinuity_stands_before_the_date_and_the_map_of_its_segment() {
+        let header =
+            Header { target_duration_s: 2, media_sequence: 0, discontinuity_sequence: 0, independent_segments: true };
+        let entry = |uri, map, discontinuity| Entry {
+            uri,
+            map: Some(map),
+            gap: false,
+            duration_90k: 90_000,
+            discontinuity,
+            program_date_time_us: 1_000_000,
+        };
+        let mut out = String::new();
+        write(&header, [entry("1", "i", false), entry("2", "j", true), entry("3", "j", false)].into_iter(), &mut out);
+        let (_, segments) = out.split_once("#EXT-X-INDEPENDENT-SEGMENTS\n").unwrap();
+        assert_eq!(
+            segments,
+            "#EXT-X-PROGRAM-DATE-TIME:1970-01-01T00:00:01.000Z\n#EXT-X-MAP:URI=\"i\"\n#EXTINF:1.00000,\n1\n\
+             #EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:1970-01-01T00:00:01.000Z\n#EXT-X-MAP:URI=\"j\"\n\
+             #EXTINF:1.00000,\n2\n#EXTINF:1.00000,\n3\n"
+        );
     }
 
     #[test]

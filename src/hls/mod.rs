@@ -4,12 +4,10 @@
 //! |---|---|
 //! | `media.rs` | Media Playlist |
 //! | `multivariant.rs` | Multivariant Playlist |
-//! | `date.rs` | EXT-X-PROGRAM-DATE-TIME |
 //!
 //! Bytes and text only: nothing here knows of stores or sessions. Nothing per viewer ever stands in a playlist, so each is
 //! rendered once and shared by all.
 #![forbid(unsafe_code)]
 
-pub mod date;
 pub mod media;
 pub mod multivariant;

@@ -4,6 +4,7 @@
 //! a live audio track lags more than the one second behind it that a PCR can serve (`mpegts::mux::pcr`), the source's own
 //! PCR does not settle it, and no longer than [`LAGGARD_HOLD_TICKS`] of media time. What it deliberately does not do: hold samples. All it keeps are cursors.
 
+use super::start::samples;
 use super::{Feed, TrackRing};
 use crate::es::{SampleMeta, Track, TrackId, TrackKind};
 use crate::limits::LAGGARD_HOLD_TICKS;
@@ -198,16 +199,6 @@ impl Lane {
     }
 }
 
-/// Sequence number and time stamps of the reference sample that begins a cut at `start`; `None` when the ring lost it.
-pub fn find_cut(ring: &EsRing, start: MediaTime) -> Option<(Seq, SampleMeta)> {
-    samples(ring).find(|(_, meta)| meta.pts == start)
-}
-
-/// DTS of the oldest sample that is left.
-pub fn oldest_dts(ring: &EsRing) -> Option<MediaTime> {
-    samples(ring).next().map(|(_, meta)| meta.dts)
-}
-
 fn lane(ring: &TrackRing, next: Seq) -> Option<Lane> {
     let track = ring.ring.track_at(next)?.clone();
     let mut lane = Lane {
@@ -226,13 +217,6 @@ fn lane(ring: &TrackRing, next: Seq) -> Option<Lane> {
 
 fn ring_of(feed: &Feed, id: TrackId) -> Option<&EsRing> {
     feed.rings.iter().find(|ring| ring.id == id).map(|ring| &ring.ring)
-}
-
-fn samples(ring: &EsRing) -> impl DoubleEndedIterator<Item = (Seq, SampleMeta)> {
-    ring.iter_from(0).filter_map(|(seq, entry)| match entry {
-        Entry::Sample { meta, .. } => Some((seq, *meta)),
-        _ => None,
-    })
 }
 
 fn seq_at_dts(ring: &EsRing, dts: MediaTime) -> Seq {

@@ -6,20 +6,31 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mpegts.rs` | the TS packager: one store that continuous viewers and HLS-TS segments share |
-//! | `snapshot.rs` | HLS playlists over that store's window |
+//! | `hls_ts.rs` | HLS playlists over that store's window |
+//! | `cmaf/` | the CMAF packager: a store for each track rendition, whose chunks HLS-fMP4 and DASH share |
+//! | `hls_fmp4.rs`, `dash.rs` | playlists and MPD over those stores' windows |
+//! | `start.rs` | where a packager begins |
 //! | `interleave.rs` | rings merged into the order of a multiplex |
 //! | `window.rs` | the sliding window of segments |
 #![forbid(unsafe_code)]
 
+pub mod cmaf;
+mod dash;
+mod hls_fmp4;
+pub mod hls_ts;
 pub mod interleave;
 pub mod mpegts;
-pub mod snapshot;
+mod start;
 pub mod window;
 
 use crate::es::TrackId;
+use crate::limits::WINDOW_TARGETS_MIN;
 use crate::ring::es::EsRing;
+use crate::time::Now;
 use crate::timeline::Cut;
+use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a channel's session holds for its packagers: a ring per track rendition and the cuts they share.
 pub struct Feed {
@@ -32,4 +43,48 @@ pub struct Feed {
 pub struct TrackRing {
     pub id: TrackId,
     pub ring: EsRing,
+}
+
+/// A playlist or MPD, rendered once and sent to all who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Empty as long as there is nothing to list.
+    pub body: Bytes,
+    /// Entity tag with its quotes; another one for every change of the body.
+    pub etag: Arc<str>,
+}
+
+impl Default for Text {
+    fn default() -> Text {
+        Text { body: Bytes::new(), etag: "".into() }
+    }
+}
+
+impl Text {
+    pub fn new(body: String, etag: String) -> Text {
+        Text { body: body.into(), etag: etag.into() }
+    }
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+}
+
+/// A processor of one container, made when somebody first asks for it.
+pub trait Packager {
+    /// Reads what is new in the rings, muxes it, and publishes what is due.
+    fn pull(&mut self, feed: &Feed, now: Now) -> Pulled;
+}
+
+/// What a pull did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// All that is there was read.
+    All,
+    /// Stopped at its bound: pull again soon.
+    More,
+}
+
+/// Media that a playlist lists at least, 90 kHz ticks: `window_ms`, and three target durations (RFC 8216 6.2.2).
+fn listed_ticks(window_ms: u64, target_duration_s: u64) -> i64 {
+    window_ms.max(WINDOW_TARGETS_MIN * target_duration_s * 1_000) as i64 * 90
 }

@@ -12,16 +12,14 @@
 //!
 //! What it deliberately does not do: invent times, cuts or numbers; wait (a caller asks [`TsPackager::next_deadline`]).
 
-use super::interleave::{Event, Interleave, Pick, find_cut, oldest_dts};
-use super::snapshot::{self, TsSnapshot};
-use super::window::Window;
-use super::{Feed, TrackRing};
+use super::hls_ts::{self, TsSnapshot};
+use super::interleave::{Event, Interleave, Pick};
+use super::start::find_start;
+use super::window::{Segment, Window};
+use super::{Feed, Packager, Pulled, listed_ticks};
 use crate::es::{Codec, Key, Params, SampleMeta, Track, TrackId, TrackKind};
-use crate::limits::{
-    AUDIO_PES_BYTES_MAX, AUDIO_PES_TICKS_MAX, FLUSH_BYTES, FLUSH_US, PULL_BYTES_MAX, WINDOW_TARGETS_MIN,
-};
+use crate::limits::{AUDIO_PES_BYTES_MAX, AUDIO_PES_TICKS_MAX, FLUSH_BYTES, FLUSH_US, PULL_BYTES_MAX};
 use crate::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
-use crate::ring::es::Seq;
 use crate::store::{Arena, StoreShared, StoreWriter};
 use crate::time::{MediaTime, Now};
 use crate::timeline::{Cut, Epoch};
@@ -34,8 +32,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CUT_OVERDUE_TICKS: i64 = 90_000;
 /// Join points lie at least this far apart but for cuts, 90 kHz ticks (400 ms): every frame of intra-only video and of audio is one.
 const JOIN_TICKS_MIN: i64 = 36_000;
-/// Audio is taken to be complete at a cut when it begins at most this late behind it, 90 kHz ticks.
-const AUDIO_LATE_TICKS: i64 = 45_000;
 /// Frames of one PES packet follow each other to within this, 90 kHz ticks: stamps are rounded to a tick at each end.
 const FRAME_SLACK_TICKS: i64 = 3;
 /// Frame durations are counted in this fraction of a tick: 1024 samples at 44.1 kHz are 2089.8 ticks.
@@ -117,15 +113,6 @@ pub struct TsPackageStats {
     pub store_full: u64,
 }
 
-/// What a pull did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pulled {
-    /// All that is there was read.
-    All,
-    /// Stopped at its bound: pull again soon.
-    More,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nothing is muxed until the first usable cut with this number or a higher one.
@@ -144,7 +131,9 @@ pub struct TsPackager {
     lanes: Interleave,
     tracks: Vec<Arc<Track>>,
     state: State,
-    window: Window,
+    window: Window<Segment>,
+    /// The cut that began the segment in the making, and its store position.
+    open: Option<(Cut, u64)>,
     joins: VecDeque<JoinPoint>,
     newest_dts: MediaTime,
     /// The next cut is a discontinuity that only this packager had.
@@ -183,7 +172,8 @@ impl TsPackager {
         });
         let mut packager = TsPackager {
             mux: TsMuxer::new(config.mux),
-            window: Window::new(listed_ticks(&config)),
+            window: Window::new(listed_ticks(config.window_ms, config.target_duration_s)),
+            open: None,
             config,
             epoch,
             store,
@@ -218,29 +208,6 @@ impl TsPackager {
         self.due.since_us.map(|since| since + FLUSH_US)
     }
 
-    /// Reads what is new in the rings, muxes it, and publishes it when it is due.
-    pub fn pull(&mut self, feed: &Feed, now: Now) -> Pulled {
-        if let State::Waiting { from } = self.state
-            && !self.start(feed, from)
-        {
-            return Pulled::All;
-        }
-        self.lanes.sync(feed);
-        let bytes_end = self.bytes_end() + PULL_BYTES_MAX as u64;
-        let mut pulled = Pulled::All;
-        while let Some(pick) = self.lanes.next(feed) {
-            self.apply_events();
-            if self.bytes_end() >= bytes_end || !matches!(self.state, State::Running { .. }) {
-                pulled = Pulled::More;
-                break;
-            }
-            self.mux(feed, pick, now);
-        }
-        self.apply_events();
-        self.poll_flush(now);
-        pulled
-    }
-
     /// Publishes what was muxed when a picture is complete, enough bytes wait, or they wait long enough.
     pub fn poll_flush(&mut self, now: Now) {
         let Some(since_us) = self.due.since_us else { return };
@@ -251,6 +218,11 @@ impl TsPackager {
         }
     }
 
+    /// Media that the playlist lists at least, 90 kHz ticks.
+    fn listed_ticks(&self) -> i64 {
+        listed_ticks(self.config.window_ms, self.config.target_duration_s)
+    }
+
     /// Position one past the last byte muxed.
     fn bytes_end(&self) -> u64 {
         self.store.end() + self.packets.len() as u64
@@ -258,7 +230,7 @@ impl TsPackager {
 
     /// Finds where to begin and goes there. False when there is no usable cut yet.
     fn start(&mut self, feed: &Feed, from: u64) -> bool {
-        let Some(start) = find_start(feed, from, listed_ticks(&self.config)) else { return false };
+        let Some(start) = find_start(feed, from, self.listed_ticks()) else { return false };
         self.lanes.start(feed, start.track, start.seq, start.meta.dts);
         self.set_tracks();
         self.state = State::Running { next: start.segment };
@@ -270,6 +242,7 @@ impl TsPackager {
         let State::Running { next } = self.state else { return };
         self.state = State::Waiting { from: next };
         self.window.reset();
+        self.open = None;
         self.mux.break_all();
         self.broken = true;
         self.own_discontinuities += 1;
@@ -341,7 +314,8 @@ impl TsPackager {
         if let Some(cut) = cut {
             self.state = State::Running { next: cut.segment + 1 };
             let cut = self.own(cut);
-            self.window.cut(cut, pos);
+            self.close_segment(&cut, pos);
+            self.open = Some((cut, pos));
             self.due.window = true;
         }
         let key = kind == TrackKind::Video && meta.key > Key::None;
@@ -354,6 +328,16 @@ impl TsPackager {
             self.due.joins = true;
         }
         key || cut.is_some() || (enters && far)
+    }
+
+    /// The segment in the making, if any, ends at store position `pos`, where `next` begins another.
+    fn close_segment(&mut self, next: &Cut, pos: u64) {
+        let Some((cut, start)) = self.open.take() else { return };
+        if next.segment == cut.segment + 1 {
+            self.window.push(Segment { cut, range: start..pos, duration_90k: next.previous_duration.max(1) });
+        } else {
+            self.window.reset();
+        }
     }
 
     /// The timeline's cut, with this packager's own discontinuities counted in.
@@ -423,13 +407,14 @@ impl TsPackager {
         self.shared.newest_dts.store(self.newest_dts.0, Ordering::Release);
         let due = std::mem::take(&mut self.due);
         if due.window {
-            if let Some(pos) = self.window.oldest_pos() {
+            let open_pos = self.open.map(|(_, pos)| pos);
+            if let Some(pos) = self.window.oldest_pos().or(open_pos) {
                 self.store.trim(pos);
                 while self.joins.front().is_some_and(|join| join.pos < pos) {
                     self.joins.pop_front();
                 }
             }
-            let snapshot = snapshot::render(self.epoch, self.config.target_duration_s, &self.window, &self.tracks);
+            let snapshot = hls_ts::render(self.epoch, self.config.target_duration_s, &self.window, &self.tracks);
             *self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         }
         if due.joins || due.window {
@@ -440,47 +425,28 @@ impl TsPackager {
     }
 }
 
-/// Where a packager begins.
-struct Start {
-    segment: u64,
-    track: TrackId,
-    seq: Seq,
-    meta: SampleMeta,
-}
-
-/// The oldest cut within the window whose sample is still there and for which no audio was overwritten; where there is none, the
-/// newest whose sample is there.
-fn find_start(feed: &Feed, from: u64, listed_ticks: i64) -> Option<Start> {
-    let newest = feed.cuts.back()?.start;
-    let candidates = feed.cuts.iter().filter(|cut| cut.segment >= from && newest - cut.start <= listed_ticks);
-    let starts = || candidates.clone().filter_map(|cut| start_at(feed, cut));
-    starts().find(|start| has_all(feed, start.meta.dts)).or_else(|| starts().next_back())
-}
-
-fn start_at(feed: &Feed, cut: &Cut) -> Option<Start> {
-    let rings = |kind| feed.rings.iter().filter(move |ring| kind_of(ring) == Some(kind));
-    let found = |ring: &TrackRing| {
-        let (seq, meta) = find_cut(&ring.ring, cut.start)?;
-        Some(Start { segment: cut.segment, track: ring.id, seq, meta })
-    };
-    rings(TrackKind::Video).find_map(found).or_else(|| rings(TrackKind::Audio).find_map(found))
-}
-
-/// Whether all audio from `dts` on is still there.
-fn has_all(feed: &Feed, dts: MediaTime) -> bool {
-    feed.rings.iter().filter(|ring| kind_of(ring) == Some(TrackKind::Audio)).all(|ring| {
-        let overwrote = ring.ring.range().start > 0;
-        !overwrote || oldest_dts(&ring.ring).is_none_or(|oldest| oldest - dts <= AUDIO_LATE_TICKS)
-    })
-}
-
-fn kind_of(ring: &TrackRing) -> Option<TrackKind> {
-    ring.ring.track_at(ring.ring.range().end.checked_sub(1)?).map(|track| track.kind())
-}
-
-/// Media that a playlist lists at least, 90 kHz ticks.
-fn listed_ticks(config: &TsPackageConfig) -> i64 {
-    config.window_ms.max(WINDOW_TARGETS_MIN * config.target_duration_s * 1_000) as i64 * 90
+impl Packager for TsPackager {
+    fn pull(&mut self, feed: &Feed, now: Now) -> Pulled {
+        if let State::Waiting { from } = self.state
+            && !self.start(feed, from)
+        {
+            return Pulled::All;
+        }
+        self.lanes.sync(feed);
+        let bytes_end = self.bytes_end() + PULL_BYTES_MAX as u64;
+        let mut pulled = Pulled::All;
+        while let Some(pick) = self.lanes.next(feed) {
+            self.apply_events();
+            if self.bytes_end() >= bytes_end || !matches!(self.state, State::Running { .. }) {
+                pulled = Pulled::More;
+                break;
+            }
+            self.mux(feed, pick, now);
+        }
+        self.apply_events();
+        self.poll_flush(now);
+        pulled
+    }
 }
 
 /// Duration of an audio frame in [`FRAME_TICKS_SCALE`]ths of a 90 kHz tick, when it is known.

@@ -30,73 +30,69 @@ impl Segment {
     }
 }
 
-/// Segments with consecutive numbers, oldest first.
+impl AsRef<Segment> for Segment {
+    fn as_ref(&self) -> &Segment {
+        self
+    }
+}
+
+/// Segments with consecutive numbers, oldest first; `S` is a [`Segment`] with whatever its format knows beside.
 #[derive(Debug)]
-pub struct Window {
+pub struct Window<S> {
     listed_90k_min: i64,
-    open: Option<(Cut, u64)>,
     /// All that are served: first `retired` that no playlist lists any more, then the listed ones.
-    segments: VecDeque<Segment>,
+    segments: VecDeque<S>,
     retired: usize,
     listed_90k: i64,
     longest_90k: i64,
 }
 
-impl Window {
+impl<S: AsRef<Segment>> Window<S> {
     /// A window that lists at least `listed_90k_min` ticks of segments once there are so many.
     pub fn new(listed_90k_min: i64) -> Self {
-        Window { listed_90k_min, open: None, segments: VecDeque::new(), retired: 0, listed_90k: 0, longest_90k: 0 }
+        Window { listed_90k_min, segments: VecDeque::new(), retired: 0, listed_90k: 0, longest_90k: 0 }
     }
 
-    /// A segment begins at store position `pos`. Closes the one before, if any; true when one was closed.
-    /// Numbers must stay consecutive: after a hole in them the window starts afresh.
-    pub fn cut(&mut self, cut: Cut, pos: u64) -> bool {
-        let Some((last, start)) = self.open.replace((cut, pos)) else { return false };
-        if cut.segment != last.segment + 1 {
-            self.clear_closed();
-            return false;
+    /// Adds a closed segment. Numbers must stay consecutive: after a hole in them the window starts afresh.
+    pub fn push(&mut self, segment: S) {
+        let (number, duration_90k) = (segment.as_ref().number(), segment.as_ref().duration_90k);
+        if self.newest().is_some_and(|newest| newest.as_ref().number() + 1 != number) {
+            self.reset();
         }
-        let segment = Segment { cut: last, range: start..pos, duration_90k: cut.previous_duration.max(1) };
-        self.listed_90k += segment.duration_90k;
+        self.listed_90k += duration_90k;
         self.segments.push_back(segment);
         self.retire();
-        true
     }
 
-    /// The stream broke: nothing that is open or listed goes on.
+    /// The stream broke: nothing that is listed goes on.
     pub fn reset(&mut self) {
-        self.open = None;
-        self.clear_closed();
-    }
-
-    /// Number of the segment that is being written.
-    pub fn open_number(&self) -> Option<u64> {
-        self.open.map(|(cut, _)| cut.segment)
-    }
-
-    /// Segments of the playlist, oldest first.
-    pub fn listed(&self) -> impl Iterator<Item = &Segment> + Clone {
-        self.segments.iter().skip(self.retired)
-    }
-
-    /// Listed segments and those that are still served.
-    pub fn served(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter()
-    }
-
-    /// Oldest store position that must be kept; `None` when there is nothing yet.
-    pub fn oldest_pos(&self) -> Option<u64> {
-        self.segments.front().map(|s| s.range.start).or(self.open.map(|(_, pos)| pos))
-    }
-
-    fn clear_closed(&mut self) {
         self.segments.clear();
         self.retired = 0;
         self.listed_90k = 0;
     }
 
+    /// Segments of the playlist, oldest first.
+    pub fn listed(&self) -> impl DoubleEndedIterator<Item = &S> + Clone {
+        self.segments.iter().skip(self.retired)
+    }
+
+    /// Listed segments and those that are still served.
+    pub fn served(&self) -> impl Iterator<Item = &S> {
+        self.segments.iter()
+    }
+
+    /// The segment that was closed last.
+    pub fn newest(&self) -> Option<&S> {
+        self.segments.back()
+    }
+
+    /// Oldest store position that must be kept; `None` when no segment is there.
+    pub fn oldest_pos(&self) -> Option<u64> {
+        self.segments.front().map(|s| s.as_ref().range.start)
+    }
+
     fn retire(&mut self) {
-        while let Some(oldest) = self.segments.get(self.retired) {
+        while let Some(oldest) = self.segments.get(self.retired).map(S::as_ref) {
             let count = self.segments.len() - self.retired;
             let rest = self.listed_90k - oldest.duration_90k;
             if count <= 1 || (rest < self.listed_90k_min && count <= WINDOW_SEGMENTS_MAX) {
@@ -106,9 +102,9 @@ impl Window {
             self.retired += 1;
         }
         self.longest_90k = self.longest_90k.max(self.listed_90k);
-        let Some(listed_from) = self.segments.get(self.retired).map(|s| s.cut.start) else { return };
+        let Some(listed_from) = self.segments.get(self.retired).map(|s| s.as_ref().cut.start) else { return };
         while self.retired > 0 {
-            let oldest = &self.segments[0];
+            let oldest = self.segments[0].as_ref();
             let age = listed_from - (oldest.cut.start + oldest.duration_90k);
             if age <= oldest.duration_90k + self.longest_90k && self.retired <= WINDOW_SEGMENTS_MAX {
                 break;
@@ -124,16 +120,17 @@ mod tests {
     use super::*;
     use crate::time::MediaTime;
 
-    fn cut(segment: u64, start_s: i64) -> Cut {
-        Cut {
-            segment,
+    fn segment(number: u64, start_s: i64) -> Segment {
+        let cut = Cut {
+            segment: number,
             discontinuity_sequence: 7,
             start: MediaTime(start_s * 90_000),
             previous_duration: 2 * 90_000,
             program_date_time_us: 0,
             discontinuity: false,
             independent: true,
-        }
+        };
+        Segment { cut, range: number * 1_000..number * 1_000 + 1_000, duration_90k: 2 * 90_000 }
     }
 
     fn numbers<'a>(segments: impl Iterator<Item = &'a Segment>) -> Vec<u64> {
@@ -143,33 +140,31 @@ mod tests {
     #[test]
     fn it_slides_and_keeps_what_left_the_playlist_for_a_while() {
         let mut window = Window::new(6 * 90_000);
-        for i in 0..20 {
-            window.cut(cut(100 + i, 2 * i as i64), 1_000 * i);
+        for i in 0..19 {
+            window.push(segment(100 + i, 2 * i as i64));
         }
-        assert_eq!(window.open_number(), Some(119));
         assert_eq!(numbers(window.listed()), [116, 117, 118]);
         // A segment that ended at t is kept until the window begins at t + 2 s + 6 s.
         assert_eq!(numbers(window.served()), [111, 112, 113, 114, 115, 116, 117, 118]);
-        assert_eq!(window.oldest_pos(), Some(11_000));
+        assert_eq!(window.oldest_pos(), Some(111_000));
         assert_eq!(window.listed().next().unwrap().bits_per_second(), 4_000);
     }
 
     #[test]
     fn a_hole_in_the_numbers_starts_afresh() {
         let mut window = Window::new(6 * 90_000);
-        assert!(!window.cut(cut(1, 0), 0));
-        assert!(window.cut(cut(2, 2), 10));
-        assert!(!window.cut(cut(5, 8), 20));
-        assert_eq!(window.listed().count(), 0);
-        assert!(window.cut(cut(6, 10), 30));
+        window.push(segment(1, 0));
+        window.push(segment(2, 2));
+        window.push(segment(5, 8));
         assert_eq!(numbers(window.served()), [5]);
+        assert_eq!(window.newest().map(Segment::number), Some(5));
     }
 
     #[test]
     fn the_number_of_segments_is_bounded() {
         let mut window = Window::new(i64::MAX);
         for i in 0..5_000 {
-            window.cut(cut(i, i as i64), i);
+            window.push(segment(i, i as i64));
         }
         assert_eq!(window.listed().count(), WINDOW_SEGMENTS_MAX);
         assert!(window.served().count() <= 2 * WINDOW_SEGMENTS_MAX);

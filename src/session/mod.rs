@@ -14,11 +14,14 @@
 mod burst;
 mod intake;
 pub mod shared;
+mod slot;
 pub mod viewers;
 
+use crate::es::carriage::Container;
 use crate::mpegts::demux::{DemuxConfig, DemuxStats, Demuxer};
 use crate::package::Feed;
-use crate::package::mpegts::{Pulled, TsPackageConfig, TsPackager};
+use crate::package::cmaf::{CmafPackageConfig, CmafPackager};
+use crate::package::mpegts::{TsPackageConfig, TsPackager};
 use crate::store::Arena;
 use crate::time::Now;
 use crate::timeline::pacer::{Pacer, PacerConfig};
@@ -26,6 +29,7 @@ use crate::timeline::{Epoch, Timeline, TimelineConfig};
 use burst::ConnectBurst;
 use intake::Intake;
 use shared::{ChannelState, ChannelView, TrackSummary};
+use slot::Slot;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -35,7 +39,8 @@ pub struct SessionConfig {
     /// program_number to take from the source; `None`: the first with video or audio.
     pub program: Option<u16>,
     pub timeline: TimelineConfig,
-    pub package: TsPackageConfig,
+    pub ts: TsPackageConfig,
+    pub cmaf: CmafPackageConfig,
     /// Samples and payload bytes of a video track's ring.
     pub video_ring: RingSize,
     /// Samples and payload bytes of an audio or data track's ring.
@@ -93,14 +98,22 @@ pub struct Session {
     /// The rest of such a burst, while the pacer holds it.
     backlog: Vec<u8>,
     intake: Intake,
-    packager: Option<TsPackager>,
+    ts: Slot<TsPackager>,
+    cmaf: Slot<CmafPackager>,
     commands: VecDeque<Command>,
     touched_us: u64,
-    package_touched_us: u64,
     origin: OriginState,
-    last_sample_count: u64,
-    /// The packager has samples left to mux.
-    pull_more: bool,
+    /// Ring entries that packagers were shown.
+    pulled: u64,
+}
+
+/// What a [`ChannelView`] was made of, cheap to compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewStamp {
+    tracks_version: u32,
+    has_ts: bool,
+    has_cmaf: bool,
+    pub state: ChannelState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,13 +135,12 @@ impl Session {
             burst: Some(ConnectBurst::new(DemuxConfig { program: config.program })),
             backlog: Vec::new(),
             intake: Intake::new(timeline, pacer, config.video_ring, config.audio_ring),
-            packager: None,
+            ts: Slot::default(),
+            cmaf: Slot::default(),
             commands: VecDeque::from([Command::OpenOrigin]),
             touched_us: now.mono_us,
-            package_touched_us: now.mono_us,
             origin: OriginState::Connecting,
-            last_sample_count: 0,
-            pull_more: false,
+            pulled: 0,
             config,
             arena,
         }
@@ -147,14 +159,19 @@ impl Session {
         })
     }
 
-    /// Somebody wants the channel as HLS-TS or continuous MPEG-TS; `at_us`: when, on the monotonic clock.
-    pub fn touch(&mut self, at_us: u64, now: Now) {
+    /// Somebody wants the channel; `container`: muxed into this, `None` as long as that depends on the source; `at_us`: when, on the
+    /// monotonic clock.
+    pub fn touch(&mut self, container: Option<Container>, at_us: u64, now: Now) {
         self.touched_us = self.touched_us.max(at_us);
-        self.package_touched_us = self.package_touched_us.max(at_us);
-        if self.packager.is_none() {
-            let feed = &self.intake.feed;
-            let packager = TsPackager::new(self.arena.clone(), self.config.package, self.epoch(), feed, now);
-            self.packager = Some(packager);
+        let (arena, config, epoch, feed) = (&self.arena, &self.config, self.epoch(), &self.intake.feed);
+        match container {
+            Some(Container::Ts) => {
+                self.ts.touch(at_us, || TsPackager::new(arena.clone(), config.ts, epoch, feed, now));
+            }
+            Some(Container::Cmaf) => {
+                self.cmaf.touch(at_us, || CmafPackager::new(arena.clone(), config.cmaf, epoch, feed, now));
+            }
+            None => {}
         }
     }
 
@@ -214,16 +231,14 @@ impl Session {
     /// Runs the clocks: late flushes, idle ends. Returns the next thing to do.
     pub fn poll(&mut self, now: Now) -> Option<Command> {
         self.end_burst(now);
-        if let Some(packager) = &mut self.packager {
+        if let Some(packager) = self.ts.get_mut() {
             packager.poll_flush(now);
         }
         self.pull(now);
         self.intake.drop_ended_rings();
-        let idle_us = |since: u64| now.mono_us.saturating_sub(since);
-        if idle_us(self.package_touched_us) >= self.config.variant_idle_us {
-            self.packager = None;
-        }
-        if idle_us(self.touched_us) >= self.config.session_idle_us {
+        self.ts.expire(now.mono_us, self.config.variant_idle_us);
+        self.cmaf.expire(now.mono_us, self.config.variant_idle_us);
+        if now.mono_us.saturating_sub(self.touched_us) >= self.config.session_idle_us {
             self.commands.push_back(Command::CloseOrigin);
             self.touched_us = u64::MAX;
         }
@@ -236,7 +251,9 @@ impl Session {
             epoch: self.epoch().id,
             state: self.state(),
             target_duration_s: self.intake.timeline.target_duration_s(),
-            ts: self.packager.as_ref().map(|p| p.shared().clone()),
+            ts: self.ts.get().map(|packager| packager.shared().clone()),
+            cmaf: self.cmaf.get().map(|packager| packager.shared().clone()),
+            codecs: self.intake.tracks.iter().map(|track| track.codec).collect(),
             tracks: self.intake.tracks.iter().map(|t| TrackSummary::of(t)).collect(),
         }
     }
@@ -251,13 +268,21 @@ impl Session {
     }
 
     /// Changes whenever [`Session::view`] would: cheap to compare after each call.
-    pub fn view_stamp(&self) -> (u32, bool, ChannelState) {
-        (self.intake.tracks_version, self.packager.is_some(), self.state())
+    pub fn view_stamp(&self) -> ViewStamp {
+        ViewStamp {
+            tracks_version: self.intake.tracks_version,
+            has_ts: self.ts.get().is_some(),
+            has_cmaf: self.cmaf.get().is_some(),
+            state: self.state(),
+        }
     }
 
-    /// Position up to which the TS store is published, 0 without one.
-    pub fn published(&self) -> u64 {
-        self.packager.as_ref().map_or(0, |p| p.shared().store().published())
+    /// Differs when packagers have published something: the position up to which the TS store is published, and the version of the CMAF
+    /// snapshot.
+    pub fn published(&self) -> (u64, u64) {
+        let ts = self.ts.get().map_or(0, |packager| packager.shared().store().published());
+        let cmaf = self.cmaf.get().map_or(0, |packager| packager.shared().version());
+        (ts, cmaf)
     }
 
     /// Counters of the demuxer since the session began.
@@ -276,13 +301,8 @@ impl Session {
     }
 
     fn pull(&mut self, now: Now) {
-        if self.intake.pushed == self.last_sample_count && !self.pull_more {
-            return;
-        }
-        self.last_sample_count = self.intake.pushed;
-        if let Some(packager) = &mut self.packager {
-            // What is left over is muxed with the next samples or on the next beat.
-            self.pull_more = packager.pull(&self.intake.feed, now) == Pulled::More;
-        }
+        let has_news = std::mem::replace(&mut self.pulled, self.intake.pushed) != self.intake.pushed;
+        self.ts.pull(&self.intake.feed, has_news, now);
+        self.cmaf.pull(&self.intake.feed, has_news, now);
     }
 }

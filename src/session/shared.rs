@@ -1,8 +1,9 @@
 //! What all shards see of a channel: its state, its stores and its counters. Written by the owner shard, read by every other.
 #![forbid(unsafe_code)]
 
-use crate::es::{Params, Track, TrackKind};
-use crate::metrics::Counter;
+use crate::es::{Codec, Params, Track, TrackKind};
+use crate::metrics::{Counter, Format};
+use crate::package::cmaf::CmafShared;
 use crate::package::mpegts::TsShared;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,10 @@ pub struct ChannelView {
     pub target_duration_s: u64,
     /// The TS packager's output, once somebody asked for it.
     pub ts: Option<Arc<TsShared>>,
+    /// The CMAF packager's output, likewise.
+    pub cmaf: Option<Arc<CmafShared>>,
+    /// Codecs of the source's tracks; empty until known.
+    pub codecs: Vec<Codec>,
     pub tracks: Vec<TrackSummary>,
 }
 
@@ -109,10 +114,15 @@ pub struct ChannelCounters {
     pub continuity_errors: Counter,
     /// Panics caught in the channel's session.
     pub panics: Counter,
-    /// Viewers now: continuous ones, and the estimate of segment viewers, summed over shards.
-    pub viewers_ts: Counter,
-    pub viewers_hls: Counter,
+    viewers: [Counter; Format::ALL.len()],
     pub sent_bytes: Counter,
+}
+
+impl ChannelCounters {
+    /// Viewers now, summed over shards: exact for the continuous stream, an estimate where they fetch segments.
+    pub fn viewers(&self, format: Format) -> &Counter {
+        &self.viewers[format.index()]
+    }
 }
 
 impl ChannelShared {

@@ -219,7 +219,7 @@ impl<'a> Joined<'a> {
     fn new(shard: &'a Rc<Shard>, pump: &'a Rc<Pump>, channel: u32, fd: i32, pos: u64) -> Self {
         let index = pump.join(fd, pos, shard.now().mono_us);
         shard.metrics.viewers(Format::MpegTs).add(1);
-        shard.relay.channels[channel as usize].shared.counters.viewers_ts.add(1);
+        shard.relay.channels[channel as usize].shared.counters.viewers(Format::MpegTs).add(1);
         Joined { shard, pump, channel, index }
     }
 }
@@ -228,7 +228,7 @@ impl Drop for Joined<'_> {
     fn drop(&mut self) {
         self.pump.leave(self.index);
         self.shard.metrics.viewers(Format::MpegTs).sub(1);
-        self.shard.relay.channels[self.channel as usize].shared.counters.viewers_ts.sub(1);
+        self.shard.relay.channels[self.channel as usize].shared.counters.viewers(Format::MpegTs).sub(1);
     }
 }
 

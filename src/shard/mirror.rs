@@ -7,6 +7,7 @@ use super::deadlines::Watch;
 use super::notify::Notify;
 use super::pump::Pump;
 use super::relay::Relay;
+use crate::es::carriage::Container;
 use crate::limits::SWEEP_MS;
 use crate::package::mpegts::TsShared;
 use crate::session::shared::ChannelView;
@@ -20,13 +21,15 @@ pub(crate) struct Mirror {
     pub channel: u32,
     view: RefCell<Arc<ChannelView>>,
     seen_view: Cell<u64>,
-    seen_snapshot: Cell<u64>,
+    /// Versions of the TS and the CMAF snapshot.
+    seen_snapshots: Cell<(u64, u64)>,
     /// Woken at every change of the view, of the playlist snapshot, and on the sweep so that waiters look at the clock.
     pub changed: Notify,
     pump: RefCell<Option<Rc<Pump>>>,
-    touched_us: Cell<u64>,
+    /// When the owner was last touched for each container, and for none.
+    touched_us: [Cell<u64>; Container::ALL.len() + 1],
     /// Connections that send a segment now, the one that began first in front.
-    segments_in_flight: RefCell<VecDeque<Rc<Watch>>>,
+    segments_in_flight: RefCell<VecDeque<InFlight>>,
 }
 
 impl Mirror {
@@ -37,10 +40,10 @@ impl Mirror {
             channel,
             view: RefCell::new(shared.view()),
             seen_view: Cell::new(version),
-            seen_snapshot: Cell::new(0),
+            seen_snapshots: Cell::default(),
             changed: Notify::default(),
             pump: RefCell::new(None),
-            touched_us: Cell::new(0),
+            touched_us: Default::default(),
             segments_in_flight: RefCell::default(),
         }
     }
@@ -52,22 +55,27 @@ impl Mirror {
 
     /// Whether it is time to touch the owner again; if so, counts as done. A channel without a session is touched more often,
     /// though not by each of a thousand viewers that wait for it.
-    pub fn touch_due(&self, now_us: u64, interval_us: u64) -> bool {
+    pub fn touch_due(&self, container: Option<Container>, now_us: u64, interval_us: u64) -> bool {
         let has_session = self.view.borrow().epoch != 0;
         let interval_us = if has_session { interval_us } else { interval_us.min(SWEEP_MS * 1_000) };
-        let due = now_us.saturating_sub(self.touched_us.get()) >= interval_us;
+        let touched_us = self.touched_us(container);
+        let due = now_us.saturating_sub(touched_us.get()) >= interval_us;
         if due {
-            self.touched_us.set(now_us);
+            touched_us.set(now_us);
         }
         due
     }
 
     /// The touch did not get through: try again at the next chance.
-    pub fn touch_failed(&self) {
-        self.touched_us.set(0);
+    pub fn touch_failed(&self, container: Option<Container>) {
+        self.touched_us(container).set(0);
     }
 
-    /// Looks for news. Cheap when there are none: three atomic loads.
+    fn touched_us(&self, container: Option<Container>) -> &Cell<u64> {
+        &self.touched_us[container.map_or(Container::ALL.len(), |container| container as usize)]
+    }
+
+    /// Looks for news. Cheap when there are none: four atomic loads.
     pub fn check(&self, shard: &Rc<Shard>) {
         let shared = &shard.relay.channels[self.channel as usize].shared;
         let version = shared.version();
@@ -75,17 +83,19 @@ impl Mirror {
         if changed {
             *self.view.borrow_mut() = shared.view();
         }
-        let ts = self.view.borrow().ts.clone();
-        if let Some(ts) = &ts {
-            let snapshot = ts.version();
-            changed |= self.seen_snapshot.replace(snapshot) != snapshot;
-        }
+        let snapshots = self.snapshots();
+        changed |= self.seen_snapshots.replace(snapshots) != snapshots;
         if changed {
             self.changed.notify_all();
         }
         if let Some(pump) = &*self.pump.borrow() {
             pump.check();
         }
+    }
+
+    fn snapshots(&self) -> (u64, u64) {
+        let view = self.view.borrow();
+        (view.ts.as_ref().map_or(0, |ts| ts.version()), view.cmaf.as_ref().map_or(0, |cmaf| cmaf.version()))
     }
 
     /// The pump of the channel's continuous viewers on this shard, started at first need and again for each new store.
@@ -118,8 +128,13 @@ impl Mirror {
             pump.sweep(now.mono_us);
             watched = pump.viewer_count() > 0;
         }
-        if watched || self.changed.is_waited_on() || !self.segments_in_flight.borrow().is_empty() {
-            shard.touch(self.channel, now);
+        if watched {
+            shard.touch(self.channel, Some(Container::Ts), now);
+        }
+        for container in Container::ALL {
+            if self.segments_in_flight.borrow().iter().any(|segment| segment.container == container) {
+                shard.touch(self.channel, Some(container), now);
+            }
         }
         // A session that ended may have begun anew since: viewers of its old store get their end and come back.
         let done = |pump: &mut Rc<Pump>| pump.viewer_count() == 0 || !self.plays(&pump.ts);
@@ -144,16 +159,17 @@ impl Mirror {
     }
 
     /// Notes a segment being sent, for as long as the guard lives.
-    pub fn segment_in_flight(self: &Rc<Self>, watch: Rc<Watch>) -> SegmentInFlight {
-        self.segments_in_flight.borrow_mut().push_back(watch.clone());
+    pub fn segment_in_flight(self: &Rc<Self>, watch: Rc<Watch>, container: Container) -> SegmentInFlight {
+        self.segments_in_flight.borrow_mut().push_back(InFlight { watch: watch.clone(), container });
         SegmentInFlight { mirror: self.clone(), watch }
     }
 
     /// Slow readers hold blocks that the window has let go of: past the bound the one that reads for longest is cut.
     fn bound_pinned_blocks(&self, shard: &Shard) {
         let view = self.view.borrow();
-        let Some(ts) = &view.ts else { return };
-        let (pinned, bound) = (ts.store().pinned_blocks(), shard.relay.config.limits.pinned_blocks_per_channel);
+        let ts = view.ts.as_ref().map_or(0, |ts| ts.store().pinned_blocks());
+        let cmaf = view.cmaf.as_ref().map_or(0, |cmaf| cmaf.snapshot().pinned_blocks());
+        let (pinned, bound) = (ts + cmaf, shard.relay.config.limits.pinned_blocks_per_channel);
         if pinned <= bound {
             return;
         }
@@ -161,9 +177,15 @@ impl Mirror {
             let channel = &shard.relay.channels[self.channel as usize].config.id;
             tracing::info!(channel, shard = shard.index, pinned, bound, "viewer cut: it reads a segment too slowly");
             shard.metrics.viewers_cut.add(1);
-            oldest.cut();
+            oldest.watch.cut();
         }
     }
+}
+
+/// A segment that is being sent.
+struct InFlight {
+    watch: Rc<Watch>,
+    container: Container,
 }
 
 pub(crate) struct SegmentInFlight {
@@ -173,6 +195,6 @@ pub(crate) struct SegmentInFlight {
 
 impl Drop for SegmentInFlight {
     fn drop(&mut self) {
-        self.mirror.segments_in_flight.borrow_mut().retain(|w| !Rc::ptr_eq(w, &self.watch));
+        self.mirror.segments_in_flight.borrow_mut().retain(|segment| !Rc::ptr_eq(&segment.watch, &self.watch));
     }
 }

@@ -15,6 +15,7 @@ mod conn;
 mod deadlines;
 mod listen;
 mod live;
+mod manifest;
 mod mesh;
 mod mirror;
 mod notify;
@@ -26,12 +27,14 @@ mod place;
 mod pump;
 pub mod relay;
 mod respond;
+mod segment;
 mod socket;
 mod tick;
 
+use crate::es::carriage::Container;
 use crate::http::response::HttpDate;
 use crate::metrics::{Format, ShardMetrics};
-use crate::session::viewers::{SegmentViewers, ViewerKey};
+use crate::session::viewers::{Asked, SegmentViewers, ViewerKey};
 use crate::store::Arena;
 use crate::time::Now;
 use deadlines::Deadlines;
@@ -84,33 +87,39 @@ impl Shard {
         mirrors.entry(channel).or_insert_with(|| Rc::new(Mirror::new(channel, &self.relay))).clone()
     }
 
-    /// Says to the channel's owner that somebody here wants it. Cheap to call for every request.
-    pub fn touch(self: &Rc<Self>, channel: u32, now: Now) {
+    /// Says to the channel's owner that somebody here wants it, and in which container. Cheap to call for every request.
+    pub fn touch(self: &Rc<Self>, channel: u32, container: Option<Container>, now: Now) {
         let mirror = self.mirror(channel);
-        if !mirror.touch_due(now.mono_us, self.relay.touch_interval_us) {
+        if !mirror.touch_due(container, now.mono_us, self.relay.touch_interval_us) {
             return;
         }
         let owner = self.relay.channels[channel as usize].owner;
+        let message = mesh::Message::Touch { channel, container, at_us: now.mono_us };
         if owner == self.index {
-            owner::touch(self, channel, now.mono_us);
-        } else if self.mesh.borrow_mut().send(owner, mesh::Message::Touch { channel, at_us: now.mono_us }) {
+            owner::touch(self, channel, container, now.mono_us);
+        } else if self.mesh.borrow_mut().send(owner, message) {
             // An owner without connections beats slowly; the viewer is not to wait for that.
             self.relay.shards[owner].heart.set_busy(true);
         } else {
-            mirror.touch_failed();
+            mirror.touch_failed(container);
         }
     }
 
-    /// Notes a playlist or segment request of a client.
-    pub fn saw_segment_viewer(self: &Rc<Self>, channel: u32, client: u64, target_duration_s: u64) {
+    /// Notes a playlist or segment request of a client, and says what it plays.
+    pub fn saw_segment_viewer(&self, key: ViewerKey, asked: Asked, target_duration_s: u64) -> Format {
         let idle_us = self.relay.config.idle.segment_viewer_ms * 1_000;
         let gone_after_us = idle_us.max(3 * target_duration_s * 1_000_000);
-        let key = ViewerKey { client, channel };
-        let is_new = self.segment_viewers.borrow_mut().seen(key, self.now().mono_us, gone_after_us);
-        if is_new {
-            self.metrics.viewers(Format::HlsTs).add(1);
-            self.relay.channels[channel as usize].shared.counters.viewers_hls.add(1);
+        let sighting = self.segment_viewers.borrow_mut().seen(key, asked, self.now().mono_us, gone_after_us);
+        let counters = &self.relay.channels[key.channel as usize].shared.counters;
+        if let Some(format) = sighting.left {
+            self.metrics.viewers(format).sub(1);
+            counters.viewers(format).sub(1);
         }
+        if sighting.came {
+            self.metrics.viewers(sighting.format).add(1);
+            counters.viewers(sighting.format).add(1);
+        }
+        sighting.format
     }
 
     /// Wakes this shard's readers of a channel after its owner published.

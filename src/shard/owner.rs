@@ -6,8 +6,9 @@
 use super::Shard;
 use super::deadlines::Watch;
 use super::origin;
-use crate::session::shared::ChannelView;
-use crate::session::{Command, Ingested, OriginEvent, Session};
+use crate::es::carriage::Container;
+use crate::session::shared::{ChannelState, ChannelView};
+use crate::session::{Command, Ingested, OriginEvent, Session, ViewStamp};
 use crate::time::Now;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,12 +22,10 @@ pub(crate) struct Owned {
     pub stop: Cell<bool>,
     /// The origin's socket, to be shut when the session ends.
     origin_socket: RefCell<Option<Rc<Watch>>>,
-    shown: RefCell<Option<Shown>>,
-    published: Cell<u64>,
+    shown: RefCell<Option<ViewStamp>>,
+    published: Cell<(u64, u64)>,
     counted: Cell<Counted>,
 }
-
-type Shown = (u32, bool, crate::session::shared::ChannelState);
 
 #[derive(Clone, Copy, Default)]
 struct Counted {
@@ -36,7 +35,7 @@ struct Counted {
 }
 
 /// Somebody, here or on another shard, wants the channel: opens its session if there is none.
-pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, at_us: u64) {
+pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, container: Option<Container>, at_us: u64) {
     let now = shard.now();
     let existing = shard.owned.borrow().get(&channel).cloned();
     let owned = match existing {
@@ -44,7 +43,7 @@ pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, at_us: u64) {
         None if shard.relay.draining.load(std::sync::atomic::Ordering::Relaxed) => return,
         None => open(shard, channel, now),
     };
-    owned.guarded(shard, |session| session.touch(at_us, now));
+    owned.guarded(shard, |session| session.touch(container, at_us, now));
     owned.poll(shard, now);
 }
 
@@ -59,7 +58,7 @@ fn open(shard: &Rc<Shard>, channel: u32, now: Now) -> Rc<Owned> {
         stop: Cell::new(false),
         origin_socket: RefCell::default(),
         shown: RefCell::new(None),
-        published: Cell::new(0),
+        published: Cell::default(),
         counted: Cell::default(),
     });
     shard.owned.borrow_mut().insert(channel, owned.clone());
@@ -159,7 +158,7 @@ impl Owned {
         let stamp = session.view_stamp();
         let mut news = false;
         if self.shown.borrow().as_ref() != Some(&stamp) {
-            let up = matches!(stamp.2, crate::session::shared::ChannelState::Live);
+            let up = stamp.state == ChannelState::Live;
             entry.shared.counters.origin_up.set(u64::from(up));
             entry.shared.publish(session.view());
             *self.shown.borrow_mut() = Some(stamp);

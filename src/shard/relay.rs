@@ -4,6 +4,7 @@ use super::pacemaker::Heart;
 use crate::config::{self, Config};
 use crate::metrics::ShardMetrics;
 use crate::mpegts::mux::MuxConfig;
+use crate::package::cmaf::CmafPackageConfig;
 use crate::package::mpegts::TsPackageConfig;
 use crate::session::shared::ChannelShared;
 use crate::session::{RingSize, SessionConfig};
@@ -88,15 +89,13 @@ pub fn fnv1a(bytes: &[u8], seed: u64) -> u64 {
 
 fn session_config(config: &Config, channel: &config::Channel) -> SessionConfig {
     let media = &config.media;
+    let target_duration_s = media.segment_max_ms.div_ceil(1_000);
     let timeline = TimelineConfig { segment_target_ms: media.segment_target_ms, segment_max_ms: media.segment_max_ms };
     SessionConfig {
         program: channel.program.map(|p| p.get()),
         timeline,
-        package: TsPackageConfig {
-            target_duration_s: media.segment_max_ms.div_ceil(1_000),
-            window_ms: media.window_ms,
-            mux: MuxConfig::default(),
-        },
+        ts: TsPackageConfig { target_duration_s, window_ms: media.window_ms, mux: MuxConfig::default() },
+        cmaf: CmafPackageConfig { target_duration_s, window_ms: media.window_ms },
         video_ring: RingSize { samples_max: media.video_ring_samples, bytes_max: media.video_ring_bytes },
         audio_ring: RingSize { samples_max: media.audio_ring_samples, bytes_max: media.audio_ring_bytes },
         pace: config.origin.pace,

@@ -4,7 +4,6 @@ use super::deadlines::{Phase, Watch};
 use super::mesh::Message;
 use super::{Shard, owner};
 use crate::limits::{SWEEP_MS, TICK_BUSY_MS};
-use crate::metrics::Format;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -35,7 +34,7 @@ fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
     loop {
         let message = shard.mesh.borrow_mut().receive();
         match message {
-            Some(Message::Touch { channel, at_us }) => owner::touch(shard, channel, at_us),
+            Some(Message::Touch { channel, container, at_us }) => owner::touch(shard, channel, container, at_us),
             None => break,
         }
     }
@@ -52,9 +51,9 @@ fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
 
 fn sweep(shard: &Rc<Shard>, now_us: u64, mirrors: &[Rc<super::mirror::Mirror>]) {
     shard.deadlines.sweep(now_us, |watch| log_cut(shard, watch));
-    shard.segment_viewers.borrow_mut().expire(now_us, |channel| {
-        shard.metrics.viewers(Format::HlsTs).sub(1);
-        shard.relay.channels[channel as usize].shared.counters.viewers_hls.sub(1);
+    shard.segment_viewers.borrow_mut().expire(now_us, |channel, format| {
+        shard.metrics.viewers(format).sub(1);
+        shard.relay.channels[channel as usize].shared.counters.viewers(format).sub(1);
     });
     let now = shard.now();
     for mirror in mirrors {

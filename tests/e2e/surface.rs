@@ -21,8 +21,9 @@ fn what_cannot_be_served_is_refused_with_one_line() {
         ("/relay/channel/none/stream?format=mpegts", 404, "no such channel"),
         ("/nothing", 404, "no such resource"),
         ("/relay/channel/live/stream?format=avi", 400, "unknown format"),
-        ("/relay/channel/live/stream?format=dash", 406, "not offered"),
-        ("/relay/channel/live/stream?format=hls-fmp4", 406, "not offered"),
+        ("/relay/channel/live/1/v0/1.m4s", 404, "not available"),
+        ("/relay/channel/live/1/v0/init-0.mp4", 404, "not available"),
+        ("/relay/channel/live/1/x0/1.m4s", 404, "no such resource"),
         ("/relay/channel/live/1/ts/1.ts", 404, "not available"),
         ("/relay/channel/live/%zz/ts/1.ts", 400, "percent"),
     ] {
@@ -117,6 +118,7 @@ fn head_answers_from_rules_and_opens_no_origin() {
         ("/relay/channel/live/stream.ts", "video/mp2t"),
         ("/relay/channel/live/index.m3u8", "application/vnd.apple.mpegurl"),
         ("/relay/channel/live/stream?format=hls", "application/vnd.apple.mpegurl"),
+        ("/relay/channel/live/manifest.mpd", "application/dash+xml"),
     ] {
         let answer = client.request("HEAD", path, "").expect(200);
         assert_eq!(answer.field("content-type"), Some(media_type), "{path}");
@@ -148,12 +150,14 @@ fn the_format_follows_extension_parameter_and_user_agent() {
         answer.field("x-relay-decision").expect("a decision").to_owned()
     };
     let stream = "/relay/channel/live/stream";
-    assert!(decision(stream, "Mozilla/5.0").starts_with("hls-ts; "));
+    assert!(decision(stream, "Mozilla/5.0").starts_with("hls-fmp4; "));
     assert!(decision(stream, "VLC/3.0.20 LibVLC/3.0.20").starts_with("mpegts; "));
     assert!(decision(&format!("{stream}?format=hls-ts"), "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision(&format!("{stream}?format=auto"), "Lavf/60.3.100").starts_with("mpegts; "));
     assert!(decision("/relay/channel/live/stream.ts", "Mozilla/5.0").starts_with("mpegts; "));
-    assert!(decision("/relay/channel/live/index.m3u8", "VLC/3.0.20").starts_with("hls-ts; "));
+    assert!(decision("/relay/channel/live/index.m3u8", "VLC/3.0.20").starts_with("hls-fmp4; "));
+    assert!(decision("/relay/channel/live/index.m3u8?format=hls-ts", "VLC/3.0.20").starts_with("hls-ts; "));
+    assert!(decision("/relay/channel/live/manifest.mpd", "Mozilla/5.0").starts_with("dash; "));
 }
 
 #[test]

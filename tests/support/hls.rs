@@ -67,7 +67,7 @@ pub struct Player {
 impl Player {
     pub fn new(client: Client, channel: &str) -> Player {
         let base = Url::parse("http://relay.test").expect("a URL");
-        let master = base.join(&format!("/relay/channel/{channel}/index.m3u8")).expect("a URL");
+        let master = base.join(&format!("/relay/channel/{channel}/index.m3u8?format=hls-ts")).expect("a URL");
         Player { client, master, media: None, segments: BTreeMap::new(), last: Playlist::default() }
     }
 
@@ -85,7 +85,8 @@ impl Player {
     /// Reads the multivariant playlist and with it where the media playlist is.
     #[track_caller]
     pub fn open(&mut self) -> &mut Player {
-        let master = self.client.get(self.master.path()).expect(200).text();
+        let target = &self.master[url::Position::BeforePath..];
+        let master = self.client.get(target).expect(200).text();
         let uri = master.lines().find(|line| !line.starts_with('#')).expect("a variant");
         self.media = Some(self.master.join(uri).expect("a relative URI"));
         self

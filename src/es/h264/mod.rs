@@ -4,7 +4,7 @@
 //! What it deliberately does not do: track reference pictures, or split the layers of SVC and MVC.
 
 mod slice;
-mod sps;
+pub(crate) mod sps;
 #[cfg(test)]
 mod tests;
 

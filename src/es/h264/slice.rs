@@ -80,7 +80,7 @@ impl SliceHeader {
         let _slice_type = bits.ue()?;
         let pps_id = bits.ue()?;
         let (sps, pps) = sets(pps_id)?;
-        if sps.separate_colour_planes {
+        if sps.chroma.separate_colour_planes {
             bits.skip(2)?;
         }
         let frame_num = bits.bits(sps.frame_num_bits)?;

@@ -3,7 +3,7 @@
 //! What it deliberately does not do: refuse a set for a broken VUI, since encoders in the field write them.
 
 use crate::es::bits::BitReader;
-use crate::es::picture::{frame_rate, read_vui_head};
+use crate::es::picture::{Colour, VuiHead, frame_rate, read_vui_head};
 
 /// profile_idc values whose SPS carries chroma_format_idc (7.3.2.1.1).
 const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
@@ -21,6 +21,24 @@ pub enum PicOrderCount {
     OutputOrder,
 }
 
+/// What only the high profiles may choose (7.4.2.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chroma {
+    /// chroma_format_idc, 0 (monochrome) ..= 3 (4:4:4); 1 is 4:2:0.
+    pub format_idc: u8,
+    pub separate_colour_planes: bool,
+    /// 0 ..= 6.
+    pub bit_depth_luma_minus8: u8,
+    /// 0 ..= 6.
+    pub bit_depth_chroma_minus8: u8,
+}
+
+impl Chroma {
+    /// What all other profiles have: 4:2:0 of eight bits.
+    const BASE: Chroma =
+        Chroma { format_idc: 1, separate_colour_planes: false, bit_depth_luma_minus8: 0, bit_depth_chroma_minus8: 0 };
+}
+
 /// A sequence parameter set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sps {
@@ -34,9 +52,11 @@ pub struct Sps {
     pub width: u32,
     pub height: u32,
     pub sar: (u32, u32),
+    /// `None` when the stream does not say.
+    pub colour: Option<Colour>,
     pub frame_rate: Option<(u32, u32)>,
+    pub chroma: Chroma,
     pub frame_mbs_only: bool,
-    pub separate_colour_planes: bool,
     /// Bits of frame_num, 4 ..= 16.
     pub frame_num_bits: u32,
     pub pic_order_count: PicOrderCount,
@@ -50,8 +70,7 @@ impl Sps {
         let constraints = bits.bits(8)? as u8;
         let level_idc = bits.bits(8)? as u8;
         let id = bits.ue().filter(|&id| id < 32)?;
-        let (chroma_format, separate_colour_planes) =
-            if HIGH_PROFILES.contains(&profile_idc) { skip_high_fields(&mut bits)? } else { (1, false) };
+        let chroma = if HIGH_PROFILES.contains(&profile_idc) { read_high_fields(&mut bits)? } else { Chroma::BASE };
         let frame_num_bits = bits.ue().filter(|&value| value <= 12)? + 4;
         let pic_order_count = PicOrderCount::parse(&mut bits)?;
         let _max_num_ref_frames = bits.ue()?;
@@ -64,7 +83,7 @@ impl Sps {
             bits.skip(1)?; // mb_adaptive_frame_field_flag
         }
         bits.skip(1)?; // direct_8x8_inference_flag
-        let chroma_array = if separate_colour_planes { 0 } else { chroma_format };
+        let chroma_array = if chroma.separate_colour_planes { 0 } else { chroma.format_idc as u32 };
         let (crop_width, crop_height) = crop(&mut bits, chroma_array, field_factor)?;
         let vui = Vui::parse(&mut bits);
         Some(Sps {
@@ -74,10 +93,11 @@ impl Sps {
             level_idc,
             width: (width_mbs * 16).checked_sub(crop_width).filter(|&width| width > 0)?,
             height: (height_units * 16 * field_factor).checked_sub(crop_height).filter(|&height| height > 0)?,
-            sar: vui.sar,
+            sar: vui.head.sar,
+            colour: vui.head.colour,
             frame_rate: vui.frame_rate,
+            chroma,
             frame_mbs_only,
-            separate_colour_planes,
             frame_num_bits,
             pic_order_count,
         })
@@ -105,13 +125,13 @@ impl PicOrderCount {
 
 /// What a relay wants of the VUI (E.1.1); the defaults where it is absent or broken.
 struct Vui {
-    sar: (u32, u32),
+    head: VuiHead,
     frame_rate: Option<(u32, u32)>,
 }
 
 impl Vui {
     fn parse(bits: &mut BitReader<'_>) -> Vui {
-        let mut vui = Vui { sar: (1, 1), frame_rate: None };
+        let mut vui = Vui { head: VuiHead::default(), frame_rate: None };
         let _broken_or_absent = vui.fill(bits);
         vui
     }
@@ -120,7 +140,7 @@ impl Vui {
         if !bits.flag()? {
             return None;
         }
-        read_vui_head(bits, &mut self.sar)?;
+        read_vui_head(bits, &mut self.head)?;
         if bits.flag()? {
             let num_units_in_tick = bits.bits(32)? as u64;
             let time_scale = bits.bits(32)? as u64;
@@ -172,12 +192,12 @@ fn redundant_pictures(bits: &mut BitReader<'_>) -> Option<bool> {
     bits.flag()
 }
 
-/// Reads chroma_format_idc and separate_colour_plane_flag, and over the rest that only the high profiles have.
-fn skip_high_fields(bits: &mut BitReader<'_>) -> Option<(u32, bool)> {
+/// Reads what only the high profiles have, and over their scaling lists.
+fn read_high_fields(bits: &mut BitReader<'_>) -> Option<Chroma> {
     let chroma_format = bits.ue().filter(|&value| value <= 3)?;
     let separate_colour_planes = chroma_format == 3 && bits.flag()?;
-    bits.ue()?; // bit_depth_luma_minus8
-    bits.ue()?; // bit_depth_chroma_minus8
+    let bit_depth_luma_minus8 = bits.ue().filter(|&value| value <= 6)? as u8;
+    let bit_depth_chroma_minus8 = bits.ue().filter(|&value| value <= 6)? as u8;
     bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
     if bits.flag()? {
         let lists = if chroma_format == 3 { 12 } else { 8 };
@@ -187,7 +207,8 @@ fn skip_high_fields(bits: &mut BitReader<'_>) -> Option<(u32, bool)> {
             }
         }
     }
-    Some((chroma_format, separate_colour_planes))
+    let format_idc = chroma_format as u8;
+    Some(Chroma { format_idc, separate_colour_planes, bit_depth_luma_minus8, bit_depth_chroma_minus8 })
 }
 
 fn skip_scaling_list(bits: &mut BitReader<'_>, size: usize) -> Option<()> {

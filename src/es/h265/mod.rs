@@ -2,7 +2,7 @@
 //!
 //! What it deliberately does not do: pair fields (each is a sample, as in ISO/IEC 14496-15), or split layers.
 
-mod sps;
+pub(crate) mod sps;
 
 use super::bits::BitReader;
 use super::framer::video::{AccessUnits, Role};

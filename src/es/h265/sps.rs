@@ -3,7 +3,7 @@
 //! What it deliberately does not do: refuse a set for a broken VUI or read the range, multilayer and screen content extensions.
 
 use crate::es::bits::BitReader;
-use crate::es::picture::{frame_rate, read_vui_head};
+use crate::es::picture::{Colour, VuiHead, frame_rate, read_vui_head};
 
 /// Largest picture width or height, pixels, that is believed (level 6.2 allows 8,444 x 4,220 at 2:1; this is 65,535 squared at most).
 const DIMENSION_MAX: u32 = 65_535;
@@ -35,6 +35,14 @@ pub struct Sps {
     pub width: u32,
     pub height: u32,
     pub sar: (u32, u32),
+    /// `None` when the stream does not say.
+    pub colour: Option<Colour>,
+    /// chroma_format_idc, 0 ..= 3.
+    pub chroma_format_idc: u8,
+    /// 0 ..= 8.
+    pub bit_depth_luma_minus8: u8,
+    /// 0 ..= 8.
+    pub bit_depth_chroma_minus8: u8,
     pub frame_rate: Option<(u32, u32)>,
     /// field_seq_flag: each picture is a field.
     pub fields: bool,
@@ -55,6 +63,8 @@ impl Sps {
         let height = bits.ue().filter(|&value| value <= DIMENSION_MAX)?;
         let chroma_array = if separate_colour_planes { 0 } else { chroma_format };
         let (crop_width, crop_height) = crop(&mut bits, chroma_array)?;
+        let bit_depth_luma_minus8 = bits.ue().filter(|&value| value <= 8)? as u8;
+        let bit_depth_chroma_minus8 = bits.ue().filter(|&value| value <= 8)? as u8;
         let mut sps = Sps {
             id,
             vps_id,
@@ -62,6 +72,10 @@ impl Sps {
             width: width.checked_sub(crop_width).filter(|&width| width > 0)?,
             height: height.checked_sub(crop_height).filter(|&height| height > 0)?,
             sar: (1, 1),
+            colour: None,
+            chroma_format_idc: chroma_format as u8,
+            bit_depth_luma_minus8,
+            bit_depth_chroma_minus8,
             frame_rate: None,
             fields: false,
         };
@@ -73,7 +87,10 @@ impl Sps {
 
     /// vui_parameters (E.2.1), up to the timing.
     fn fill_from_vui(&mut self, bits: &mut BitReader<'_>) -> Option<()> {
-        read_vui_head(bits, &mut self.sar)?;
+        let mut head = VuiHead::default();
+        let whole = read_vui_head(bits, &mut head);
+        (self.sar, self.colour) = (head.sar, head.colour);
+        whole?;
         bits.skip(1)?; // neutral_chroma_indication_flag
         self.fields = bits.flag()?;
         bits.skip(1)?; // frame_field_info_present_flag
@@ -142,10 +159,8 @@ fn crop(bits: &mut BitReader<'_>, chroma_array: u32) -> Option<(u32, u32)> {
     Some((width, height))
 }
 
-/// Reads from the bit depths to vui_parameters_present_flag, which it answers.
+/// Reads from behind the bit depths to vui_parameters_present_flag, which it answers.
 fn skip_to_vui(bits: &mut BitReader<'_>, chroma_format: u32, sub_layers_minus1: u32) -> Option<bool> {
-    bits.ue()?; // bit_depth_luma_minus8
-    bits.ue()?; // bit_depth_chroma_minus8
     let order_bits = bits.ue().filter(|&value| value <= 12)? + 4;
     let all_sub_layers = bits.flag()?;
     for _ in 0..if all_sub_layers { sub_layers_minus1 + 1 } else { 1 } {

@@ -8,11 +8,11 @@
 //! The first segment of an epoch is marked EXT-X-DISCONTINUITY: to a player that comes from the epoch before it is one,
 //! and to one that begins there it means nothing.
 
+use super::Text;
 use super::window::{Segment, Window};
 use crate::es::{Params, Track};
 use crate::hls::{media, multivariant};
 use crate::timeline::Epoch;
-use bytes::Bytes;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,11 +22,9 @@ use std::sync::Arc;
 pub struct TsSnapshot {
     pub epoch: Epoch,
     /// The Media Playlist; empty as long as no segment is complete.
-    pub media_playlist: Bytes,
-    /// ETag of the Media Playlist, with its quotes.
-    pub playlist_etag: String,
+    pub playlist: Text,
     /// The Multivariant Playlist; empty as long as no segment is complete.
-    pub multivariant: Bytes,
+    pub multivariant: Text,
     /// Segments that are served, listed or not any more, oldest first, numbers consecutive.
     pub segments: Box<[Segment]>,
     /// Bit rate of the largest and of the average listed segment, bits a second; 0 as long as there is none.
@@ -39,18 +37,12 @@ impl TsSnapshot {
     pub fn empty(epoch: Epoch) -> Self {
         TsSnapshot {
             epoch,
-            media_playlist: Bytes::new(),
-            playlist_etag: String::new(),
-            multivariant: Bytes::new(),
+            playlist: Text::default(),
+            multivariant: Text::default(),
             segments: Box::default(),
             peak_bits_per_second: 0,
             average_bits_per_second: 0,
         }
-    }
-
-    /// Whether there is a playlist to serve.
-    pub fn is_empty(&self) -> bool {
-        self.media_playlist.is_empty()
     }
 
     /// Store bytes of a segment; `None` when it is not complete yet or gone.
@@ -62,7 +54,7 @@ impl TsSnapshot {
 }
 
 /// Renders both playlists for the window as it is.
-pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[Arc<Track>]) -> TsSnapshot {
+pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tracks: &[Arc<Track>]) -> TsSnapshot {
     let Some(first) = window.listed().next() else { return TsSnapshot::empty(epoch) };
     let (peak_bits_per_second, average_bits_per_second) = rates(window);
     let header = media::Header {
@@ -79,8 +71,8 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[A
         discontinuity: is_marked(epoch, segment),
         program_date_time_us: segment.cut.program_date_time_us,
     });
-    let mut media_playlist = String::with_capacity(4096);
-    media::write(&header, entries, &mut media_playlist);
+    let mut playlist = String::with_capacity(4096);
+    media::write(&header, entries, &mut playlist);
     let variant = variant(epoch, peak_bits_per_second, average_bits_per_second, tracks);
     let mut multivariant = String::with_capacity(512);
     multivariant::write(&[], &[variant], false, &mut multivariant);
@@ -88,9 +80,8 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window, tracks: &[A
     let newest = segments.last().map_or(0, Segment::number);
     TsSnapshot {
         epoch,
-        media_playlist: media_playlist.into(),
-        playlist_etag: format!("\"ts-{}-{newest}\"", epoch.id),
-        multivariant: multivariant.into(),
+        playlist: Text::new(playlist, format!("\"ts-{}-{newest}\"", epoch.id)),
+        multivariant: Text::new(multivariant, format!("\"ts-m-{}-{newest}\"", epoch.id)),
         segments,
         peak_bits_per_second,
         average_bits_per_second,
@@ -114,7 +105,7 @@ fn is_marked(epoch: Epoch, segment: &Segment) -> bool {
     segment.cut.discontinuity || segment.number() == epoch.id
 }
 
-fn rates(window: &Window) -> (u64, u64) {
+fn rates(window: &Window<Segment>) -> (u64, u64) {
     let peak = window.listed().map(Segment::bits_per_second).max().unwrap_or(0);
     let bits: u64 = window.listed().map(|s| (s.range.end - s.range.start) * 8).sum();
     let ticks: i64 = window.listed().map(|s| s.duration_90k).sum();

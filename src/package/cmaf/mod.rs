@@ -1,0 +1,294 @@
+//! The CMAF packager: a store for each track rendition, which HLS with fMP4 segments and DASH share.
+//!
+//! ```text
+//!  ring (video) ─► Lane ─► store ─┐
+//!  ring (audio) ─► Lane ─► store ─┼─► CmafSnapshot: playlist per rendition, multivariant playlist, MPD, segment ranges
+//!  cuts ─────────────┴────────────┘
+//! ```
+//! | file | what it holds |
+//! |---|---|
+//! | `lane.rs` | one track rendition: samples to segments |
+//! | `clock.rs` | decode times in the rendition's timescale |
+//! | `chunks.rs` | samples to chunks |
+//! | `breaks.rs` | discontinuities of the packager's own, Periods |
+//! | `segment.rs` | what a window lists |
+//! | `shared.rs` | what viewers on every shard see |
+//!
+//! Each rendition publishes on its own: one that lags or falls silent holds up no other. The first video track and all audio tracks that
+//! CMAF carries become renditions.
+//!
+//! What it deliberately does not do: invent times, cuts or numbers; wait.
+
+mod breaks;
+mod chunks;
+mod clock;
+mod lane;
+mod segment;
+mod shared;
+
+pub(super) use clock::scale;
+pub use segment::{CmafSegment, Init, PeriodStart};
+pub use shared::{CmafShared, CmafSnapshot, RenditionSnapshot};
+
+use super::start::{Start, find_start, samples};
+use super::{Feed, Packager, Pulled, Text, TrackRing, dash, hls_fmp4, listed_ticks};
+use crate::es::carriage::Container;
+use crate::es::rendition::RenditionId;
+use crate::es::{Track, TrackId, TrackKind};
+use crate::limits::{PULL_BYTES_MAX, TRACK_LATE_TICKS};
+use crate::ring::es::Cursor;
+use crate::store::Arena;
+use crate::time::{MediaTime, Now};
+use crate::timeline::Epoch;
+use breaks::Breaks;
+use lane::{Context, Lane};
+use std::sync::Arc;
+
+/// What a CMAF packager is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CmafPackageConfig {
+    /// EXT-X-TARGETDURATION, seconds: the timeline's longest segment.
+    pub target_duration_s: u64,
+    /// Media listed in a playlist, milliseconds; at least three target durations are.
+    pub window_ms: u64,
+}
+
+/// Counters since the packager was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CmafStats {
+    pub samples: u64,
+    /// Samples that the rings overwrote before they were read.
+    pub lost: u64,
+    /// Samples that fit no segment: without parameters, back in time, empty, or of another description before the next cut.
+    pub dropped: u64,
+    /// Chunks lost because the arena was full.
+    pub store_full: u64,
+}
+
+/// The owner's end. See the module.
+pub struct CmafPackager {
+    config: CmafPackageConfig,
+    epoch: Epoch,
+    arena: Arc<Arena>,
+    shared: Arc<CmafShared>,
+    /// Whether the first cut was found.
+    is_started: bool,
+    lanes: Vec<Lane>,
+    breaks: Breaks,
+    stats: CmafStats,
+    /// Snapshots made so far.
+    version: u64,
+}
+
+impl CmafPackager {
+    /// A packager that is backfilled from the rings: from the oldest cut on that its window has room for. The first
+    /// [`PULL_BYTES_MAX`] of that are muxed and published at once, [`CmafPackager::pull`] goes on.
+    pub fn new(arena: Arc<Arena>, config: CmafPackageConfig, epoch: Epoch, feed: &Feed, now: Now) -> Self {
+        let mut packager = CmafPackager {
+            config,
+            epoch,
+            arena,
+            shared: Arc::new(CmafShared::new(epoch)),
+            is_started: false,
+            lanes: Vec::new(),
+            breaks: Breaks::default(),
+            stats: CmafStats::default(),
+            version: 0,
+        };
+        packager.pull(feed, now);
+        packager
+    }
+
+    /// What viewers read, on any shard.
+    pub fn shared(&self) -> &Arc<CmafShared> {
+        &self.shared
+    }
+
+    pub fn stats(&self) -> CmafStats {
+        self.stats
+    }
+
+    /// Places all lanes at the first cut. False when there is none yet.
+    fn start(&mut self, feed: &Feed) -> bool {
+        let listed = self.listed_ticks();
+        let Some(start) = find_start(feed, 0, listed) else { return false };
+        for ring in &feed.rings {
+            let next = first_sample(ring, &start, feed);
+            self.lanes.extend(self.lane(feed, ring, next, start.segment));
+        }
+        self.is_started = true;
+        true
+    }
+
+    /// Takes note of rings that came, and of lanes that nothing is left of.
+    fn sync(&mut self, feed: &Feed) {
+        for ring in &feed.rings {
+            if self.lanes.iter().all(|lane| lane.id.track != ring.id) {
+                // A number that no cut has yet belongs to a track that comes from now on.
+                let first = feed.cuts.back().map_or(0, |cut| cut.segment);
+                let lane = self.lane(feed, ring, ring.ring.range().start, first);
+                self.lanes.extend(lane);
+            }
+        }
+        self.lanes.retain(|lane| !lane.is_over());
+    }
+
+    /// A lane for a track that CMAF carries: audio, or the first video.
+    fn lane(&self, feed: &Feed, ring: &TrackRing, next: u64, first: u64) -> Option<Lane> {
+        let track = newest_track(ring)?;
+        let is_wanted = match track.kind() {
+            TrackKind::Video => reference_of(feed) == Some(ring.id),
+            TrackKind::Audio => true,
+            TrackKind::Data => false,
+        };
+        let id =
+            RenditionId::of(ring.id, track.kind()).filter(|_| is_wanted && Container::Cmaf.carries(track.codec))?;
+        let segment_90k_max = self.config.target_duration_s as i64 * 90_000 + 44_999;
+        Some(Lane::new(id, self.arena.clone(), Cursor { next }, first, self.listed_ticks(), segment_90k_max))
+    }
+
+    /// How far a lane may read: as far as the reference came. `None` for the reference itself.
+    fn reach(&self, feed: &Feed, reference: Option<TrackId>, index: usize) -> Option<MediaTime> {
+        let reference = reference.filter(|id| *id != self.lanes[index].id.track)?;
+        match self.lanes.iter().find(|lane| lane.id.track == reference) {
+            Some(lane) => Some(lane.reached()),
+            // A reference that CMAF does not carry has cuts all the same.
+            None => feed.rings.iter().find(|ring| ring.id == reference).and_then(newest_dts),
+        }
+    }
+
+    fn expire(&mut self, feed: &Feed, reference: Option<TrackId>) {
+        let cut = feed.cuts.back().map(|cut| cut.start);
+        let reached = self.lanes.iter().find(|lane| Some(lane.id.track) == reference).map(Lane::reached);
+        let Some(now) = cut.max(reached) else { return };
+        for lane in &mut self.lanes {
+            let mut budget = 0;
+            lane.expire(now, &mut context(feed, &mut self.breaks, &mut self.stats, None, &mut budget));
+        }
+    }
+
+    fn listed_ticks(&self) -> i64 {
+        listed_ticks(self.config.window_ms, self.config.target_duration_s)
+    }
+
+    /// Puts a new snapshot in place when something changed and all renditions can be shown.
+    fn publish(&mut self, now: Now) {
+        let mut changed: Vec<RenditionId> = Vec::new();
+        for lane in &mut self.lanes {
+            if lane.take_news() {
+                changed.push(lane.id);
+            }
+        }
+        let before = self.shared.snapshot();
+        let gone = before.renditions.iter().any(|old| self.lanes.iter().all(|lane| lane.id != old.id));
+        if changed.is_empty() && !gone {
+            return;
+        }
+        let oldest = self.lanes.iter().filter_map(|lane| Some(lane.window().served().next()?.segment.number())).min();
+        self.breaks.forget_before(oldest.unwrap_or(0));
+        self.version += 1;
+        let shown: Vec<&Lane> = self.lanes.iter().filter(|lane| !lane.inits().is_empty()).collect();
+        let renditions = shown.iter().map(|lane| match before.rendition(lane.id) {
+            Some(old) if !changed.contains(&lane.id) => old.clone(),
+            _ => Arc::new(self.rendition(lane)),
+        });
+        let renditions: Vec<Arc<RenditionSnapshot>> = renditions.collect();
+        self.shared.publish(self.snapshot(renditions, now));
+    }
+
+    fn rendition(&self, lane: &Lane) -> RenditionSnapshot {
+        let segments: Box<[CmafSegment]> = lane.window().served().cloned().collect();
+        let listed: Vec<&CmafSegment> = lane.window().listed().collect();
+        RenditionSnapshot {
+            id: lane.id,
+            playlist: hls_fmp4::playlist(self.epoch, self.config.target_duration_s, lane.id, &listed),
+            store: lane.store().shared().clone(),
+            inits: lane.inits().iter().cloned().collect(),
+            listed: segments.len() - listed.len()..segments.len(),
+            segments,
+        }
+    }
+
+    fn snapshot(&self, renditions: Vec<Arc<RenditionSnapshot>>, now: Now) -> CmafSnapshot {
+        let is_presentable = is_presentable(&renditions);
+        let text = |body: String, name: &str| match is_presentable {
+            true => Text::new(body, format!("\"{name}-{}-{}\"", self.epoch.id, self.version)),
+            false => Text::default(),
+        };
+        CmafSnapshot {
+            epoch: self.epoch,
+            multivariant: text(hls_fmp4::multivariant(self.epoch, &renditions), "fmp4"),
+            mpd: text(dash::mpd(self.epoch, self.config.window_ms, &renditions, self.breaks.periods(), now), "mpd"),
+            renditions,
+        }
+    }
+}
+
+impl Packager for CmafPackager {
+    fn pull(&mut self, feed: &Feed, now: Now) -> Pulled {
+        if !self.is_started && !self.start(feed) {
+            return Pulled::All;
+        }
+        self.sync(feed);
+        let mut budget = PULL_BYTES_MAX;
+        let mut pulled = Pulled::All;
+        let reference = reference_of(feed);
+        // The reference first: the others wait for its cuts and its breaks.
+        self.lanes.sort_by_key(|lane| (Some(lane.id.track) != reference, lane.id));
+        for index in 0..self.lanes.len() {
+            let reach = self.reach(feed, reference, index);
+            let lane = &mut self.lanes[index];
+            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else { continue };
+            let mut context = context(feed, &mut self.breaks, &mut self.stats, reach, &mut budget);
+            if lane.pull(&ring.ring, &mut context) {
+                pulled = Pulled::More;
+            }
+        }
+        if pulled == Pulled::All {
+            self.expire(feed, reference);
+        }
+        self.publish(now);
+        pulled
+    }
+}
+
+/// Whether players may see the renditions: each has a segment, or the others have waited long enough for it. One that is missing from the
+/// first multivariant playlist is missing for good to a player that has read it.
+fn is_presentable(renditions: &[Arc<RenditionSnapshot>]) -> bool {
+    let has_media = |rendition: &RenditionSnapshot| rendition.segments.iter().any(|segment| !segment.is_gap());
+    let longest = renditions.iter().map(|r| r.listed().iter().map(|s| s.segment.duration_90k).sum()).max().unwrap_or(0);
+    renditions.iter().any(|r| has_media(r)) && (renditions.iter().all(|r| has_media(r)) || longest > TRACK_LATE_TICKS)
+}
+
+fn context<'a>(
+    feed: &'a Feed,
+    breaks: &'a mut Breaks,
+    stats: &'a mut CmafStats,
+    reach: Option<MediaTime>,
+    budget: &'a mut usize,
+) -> Context<'a> {
+    Context { cuts: &feed.cuts, breaks, stats, reach, budget }
+}
+
+/// The track whose samples the cuts are made at: the first video, else the first audio.
+fn reference_of(feed: &Feed) -> Option<TrackId> {
+    let first = |kind| feed.rings.iter().find(|ring| newest_track(ring).is_some_and(|track| track.kind() == kind));
+    first(TrackKind::Video).or_else(|| first(TrackKind::Audio)).map(|ring| ring.id)
+}
+
+fn newest_track(ring: &TrackRing) -> Option<&Arc<Track>> {
+    ring.ring.track_at(ring.ring.range().end.checked_sub(1)?)
+}
+
+fn newest_dts(ring: &TrackRing) -> Option<MediaTime> {
+    samples(&ring.ring).next_back().map(|(_, meta)| meta.dts)
+}
+
+/// Where a lane that begins at `start` reads first.
+fn first_sample(ring: &TrackRing, start: &Start, feed: &Feed) -> u64 {
+    if ring.id == start.track {
+        return start.seq;
+    }
+    let cut = feed.cuts.iter().find(|cut| cut.segment == start.segment).map_or(start.meta.pts, |cut| cut.start);
+    ring.ring.seq_at_or_after_pts(cut).unwrap_or(ring.ring.range().end)
+}

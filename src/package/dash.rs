@@ -1,0 +1,144 @@
+//! DASH: the MPD over the windows of all renditions.
+//!
+//! Presentation time is output time: availabilityStartTime is 1970. A Period begins at the epoch's first cut and at every break, with the
+//! presentationTimeOffset that makes its media times output time again. Segments are the same URLs as in HLS playlists.
+
+use super::cmaf::{CmafSegment, Init, PeriodStart, RenditionSnapshot, scale};
+use super::hls_fmp4::{is_independent, language_tag, name};
+use crate::dash::mpd::{self, AdaptationSet, ContentKind, Mpd, Period, Representation, TimelineEntry};
+use crate::es::{AudioRole, Params};
+use crate::time::Now;
+use crate::timeline::Epoch;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// UTCTiming's URL, relative to the MPD below `/relay/channel/{id}/`.
+const TIME_URL: &str = "../../time";
+
+/// Renders the MPD.
+pub(super) fn mpd(
+    epoch: Epoch,
+    window_ms: u64,
+    renditions: &[Arc<RenditionSnapshot>],
+    periods: &VecDeque<PeriodStart>,
+    now: Now,
+) -> String {
+    let listed = || renditions.iter().flat_map(|rendition| rendition.listed());
+    let longest_ms = listed().map(|segment| segment.segment.duration_90k.max(0) as u64 / 90).max().unwrap_or(0);
+    let ends = periods.iter().skip(1).map(|period| period.segment).chain([u64::MAX]);
+    let ranges = periods.iter().zip(ends).map(|(period, end)| (period, period.segment..end));
+    let mpd = Mpd {
+        publish_time_us: now.unix_us,
+        // Half a segment, so that a new one is known well before a buffer of one is empty.
+        update_period_ms: (longest_ms / 2).max(1_000),
+        time_shift_buffer_ms: window_ms,
+        // Three segments, as HLS players have it; dash.js stalls with one.
+        presentation_delay_ms: 3 * longest_ms,
+        min_buffer_ms: longest_ms,
+        segment_ms_max: longest_ms,
+        utc_timing_url: TIME_URL.to_owned(),
+        periods: ranges.filter_map(|(start, segments)| period(epoch, renditions, start, &segments)).collect(),
+    };
+    let mut out = String::with_capacity(4_096);
+    mpd::write(&mpd, &mut out);
+    out
+}
+
+/// The Period with this range of segment numbers; `None` when no rendition lists one of them.
+fn period(
+    epoch: Epoch,
+    renditions: &[Arc<RenditionSnapshot>],
+    start: &PeriodStart,
+    segments: &Range<u64>,
+) -> Option<Period> {
+    let mut has_main = false;
+    let sets = renditions.iter().filter_map(|rendition| {
+        let set = adaptation_set(epoch, rendition, start, segments, has_main)?;
+        has_main |= set.kind == ContentKind::Audio && set.roles.contains(&"main");
+        Some(set)
+    });
+    let adaptation_sets: Vec<AdaptationSet> = sets.collect();
+    let is_listed = !adaptation_sets.is_empty();
+    is_listed.then(|| Period { id: start.segment.to_string(), start_90k: start.start.0.max(0) as u64, adaptation_sets })
+}
+
+fn adaptation_set(
+    epoch: Epoch,
+    rendition: &RenditionSnapshot,
+    start: &PeriodStart,
+    segments: &Range<u64>,
+    has_main: bool,
+) -> Option<AdaptationSet> {
+    let in_period = |segment: &&CmafSegment| segments.contains(&segment.segment.number()) && !segment.is_gap();
+    let listed = || rendition.listed().iter().filter(in_period);
+    let init = rendition.init(listed().next()?.init)?;
+    let timeline = listed().map(|segment| TimelineEntry { time: segment.time, duration: segment.duration }).collect();
+    let role = init.track.role;
+    let is_main = role == AudioRole::Main && !has_main;
+    Some(AdaptationSet {
+        id: u32::from(rendition.id.track.0),
+        kind: if rendition.id.is_audio { ContentKind::Audio } else { ContentKind::Video },
+        language: language_tag(&init.track).map(str::to_owned),
+        label: rendition.id.is_audio.then(|| name(&init.track)),
+        roles: vec![role_value(rendition.id.is_audio, role, is_main)],
+        audio_purpose: match role {
+            AudioRole::VisualImpaired => Some(1),
+            AudioRole::HearingImpaired => Some(2),
+            AudioRole::Main | AudioRole::CleanEffects => None,
+        },
+        starts_with_sap: is_independent(rendition.id, listed()),
+        representations: vec![representation(epoch, rendition, init, start, timeline)],
+    })
+}
+
+/// The value of urn:mpeg:dash:role:2011.
+fn role_value(is_audio: bool, role: AudioRole, is_main: bool) -> &'static str {
+    match role {
+        _ if !is_audio => "main",
+        AudioRole::VisualImpaired => "description",
+        AudioRole::HearingImpaired => "enhanced-audio-intelligibility",
+        AudioRole::Main if is_main => "main",
+        AudioRole::Main | AudioRole::CleanEffects => "alternate",
+    }
+}
+
+fn representation(
+    epoch: Epoch,
+    rendition: &RenditionSnapshot,
+    init: &Init,
+    start: &PeriodStart,
+    timeline: Vec<TimelineEntry>,
+) -> Representation {
+    let id = rendition.id;
+    let mut representation = Representation {
+        id: id.to_string(),
+        bandwidth: rendition.rates().0,
+        codecs: String::new(),
+        resolution: None,
+        sar: None,
+        frame_rate: None,
+        audio_sampling_rate: None,
+        audio_channels: None,
+        timescale: init.timescale,
+        presentation_time_offset: scale(start.start, init.timescale),
+        initialization: format!("{}/{id}/init-{}.mp4", epoch.id, init.version),
+        media: format!("{}/{id}/$Time$.m4s", epoch.id),
+        timeline,
+    };
+    match &init.track.params {
+        Some(Params::Video(video)) => {
+            representation.codecs.clone_from(&video.rfc6381);
+            representation.resolution = Some((video.width, video.height));
+            representation.sar = Some(video.sar);
+            representation.frame_rate = video.frame_rate;
+        }
+        Some(Params::Audio(audio)) => {
+            representation.codecs.clone_from(&audio.rfc6381);
+            representation.audio_sampling_rate = Some(audio.sample_rate);
+            representation.audio_channels = Some(audio.channels).filter(|channels| *channels > 0);
+        }
+        None => {}
+    }
+    representation
+}

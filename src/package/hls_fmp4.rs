@@ -1,0 +1,226 @@
+//! HLS with fMP4 segments: a media playlist for each track rendition, and the multivariant playlist that ties them together.
+//!
+//! URLs, below `/relay/channel/{id}/`: the multivariant playlist stands there under any name and points to
+//! `{epoch}/{rendition}/media.m3u8`; media playlists point to `../../{epoch}/{rendition}/...`, so that they resolve for a player that
+//! still polls the playlist of an epoch before.
+//!
+//! Audio tracks of one codec make a group; a variant is the video with one such group, so that a player that cannot decode AC-3 takes the
+//! variant with AAC. The first main track of a group is its default, never an audio description.
+
+use super::Text;
+use super::cmaf::{CmafSegment, RenditionSnapshot};
+use crate::es::language;
+use crate::es::rendition::RenditionId;
+use crate::es::{AudioRole, Params, Track};
+use crate::hls::media::{self, Entry, Header};
+use crate::hls::multivariant::{self, AudioRendition, Variant};
+use crate::timeline::Epoch;
+use std::fmt;
+use std::sync::Arc;
+
+/// The Media Playlist of a rendition over its listed segments; empty when there are none.
+pub(super) fn playlist(epoch: Epoch, target_duration_s: u64, id: RenditionId, listed: &[&CmafSegment]) -> Text {
+    let (Some(first), Some(last)) = (listed.first(), listed.last()) else { return Text::default() };
+    let cut = &first.segment.cut;
+    let header = Header {
+        target_duration_s,
+        media_sequence: cut.segment,
+        discontinuity_sequence: cut.discontinuity_sequence.saturating_sub(u64::from(is_marked(epoch, first))),
+        independent_segments: is_independent(id, listed.iter().copied()),
+    };
+    let entries = listed.iter().map(|segment| entry(epoch, id, segment));
+    let mut out = String::with_capacity(512 + listed.len() * 96);
+    media::write(&header, entries, &mut out);
+    Text::new(out, format!("\"{id}-{}-{}\"", epoch.id, last.segment.number()))
+}
+
+fn entry(epoch: Epoch, rendition: RenditionId, segment: &CmafSegment) -> Entry<Uri> {
+    let uri = |file| Uri { epoch: epoch.id, rendition, file };
+    Entry {
+        uri: uri(File::Segment(segment.time)),
+        map: Some(uri(File::Init(segment.init))),
+        gap: segment.is_gap(),
+        duration_90k: segment.segment.duration_90k,
+        discontinuity: is_marked(epoch, segment),
+        program_date_time_us: segment.unix_us,
+    }
+}
+
+/// Whether players must set up their decoders anew. The first segment of an epoch is marked: to a player that comes from the epoch
+/// before it is a discontinuity, and to one that begins there it means nothing.
+fn is_marked(epoch: Epoch, segment: &CmafSegment) -> bool {
+    segment.segment.cut.discontinuity || segment.segment.number() == epoch.id
+}
+
+/// Whether every segment begins with a sample that needs none before it.
+pub(super) fn is_independent<'a>(id: RenditionId, mut listed: impl Iterator<Item = &'a CmafSegment>) -> bool {
+    id.is_audio || listed.all(|segment| segment.segment.cut.independent)
+}
+
+/// A file below an epoch, relative to a media playlist.
+#[derive(Clone, Copy, PartialEq)]
+struct Uri {
+    epoch: u64,
+    rendition: RenditionId,
+    file: File,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum File {
+    Init(u32),
+    Segment(u64),
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "../../{}/{}/", self.epoch, self.rendition)?;
+        match self.file {
+            File::Init(version) => write!(f, "init-{version}.mp4"),
+            File::Segment(time) => write!(f, "{time}.m4s"),
+        }
+    }
+}
+
+/// The Multivariant Playlist.
+pub(super) fn multivariant(epoch: Epoch, renditions: &[Arc<RenditionSnapshot>]) -> String {
+    let sounds: Vec<Sound<'_>> = renditions.iter().filter(|r| r.id.is_audio).filter_map(|r| Sound::of(r)).collect();
+    let groups = groups(&sounds);
+    let pictures = renditions.iter().filter(|r| !r.id.is_audio);
+    let mut variants: Vec<Variant> = Vec::new();
+    for picture in pictures {
+        match groups.is_empty() {
+            true => variants.push(variant(epoch, picture, None)),
+            false => variants.extend(groups.iter().map(|group| variant(epoch, picture, Some(group)))),
+        }
+    }
+    if variants.is_empty() {
+        // Sound alone: each group's default is a variant of its own.
+        variants = groups.iter().filter_map(|group| Some(sound_alone(epoch, group, group.first()?))).collect();
+    }
+    let audio: Vec<AudioRendition> = groups.iter().flat_map(|group| audio_renditions(epoch, group)).collect();
+    let independent = renditions.iter().all(|r| is_independent(r.id, r.listed().iter()));
+    let mut out = String::with_capacity(1_024);
+    multivariant::write(&audio, &variants, independent, &mut out);
+    out
+}
+
+/// An audio rendition and what its newest init segment says.
+#[derive(Clone, Copy)]
+struct Sound<'a> {
+    rendition: &'a RenditionSnapshot,
+    track: &'a Track,
+    codec: &'a str,
+    channels: u8,
+}
+
+impl<'a> Sound<'a> {
+    fn of(rendition: &'a RenditionSnapshot) -> Option<Sound<'a>> {
+        let track = &rendition.inits.last()?.track;
+        match &track.params {
+            Some(Params::Audio(audio)) => {
+                Some(Sound { rendition, track, codec: &audio.rfc6381, channels: audio.channels })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Sounds by codec, in the source's order.
+fn groups<'a>(sounds: &[Sound<'a>]) -> Vec<Vec<Sound<'a>>> {
+    let mut groups: Vec<Vec<Sound<'a>>> = Vec::new();
+    for sound in sounds {
+        match groups.iter_mut().find(|group| group[0].codec == sound.codec) {
+            Some(group) => group.push(*sound),
+            None => groups.push(vec![*sound]),
+        }
+    }
+    groups
+}
+
+fn group_id(group: &[Sound<'_>]) -> String {
+    group.first().map_or_else(String::new, |sound| sound.codec.to_owned())
+}
+
+fn variant(epoch: Epoch, picture: &RenditionSnapshot, group: Option<&Vec<Sound<'_>>>) -> Variant {
+    let (peak, average) = picture.rates();
+    let sound = group.map(|group| group.iter().map(|s| s.rendition.rates()).max().unwrap_or((0, 0)));
+    let (sound_peak, sound_average) = sound.unwrap_or((0, 0));
+    let mut variant = Variant {
+        uri: playlist_uri(epoch, picture.id),
+        bandwidth: peak + sound_peak,
+        average_bandwidth: average + sound_average,
+        audio_group: group.map(|group| group_id(group)),
+        ..Variant::default()
+    };
+    if let Some(Params::Video(video)) = picture.inits.last().and_then(|init| init.track.params.as_ref()) {
+        variant.resolution = Some((video.width, video.height));
+        variant.frame_rate = video.frame_rate;
+        variant.codecs.push(video.rfc6381.clone());
+    }
+    variant.codecs.extend(group.and_then(|group| group.first()).map(|sound| sound.codec.to_owned()));
+    variant
+}
+
+fn sound_alone(epoch: Epoch, group: &[Sound<'_>], first: &Sound<'_>) -> Variant {
+    let default = group.iter().find(|sound| is_main(sound.track)).unwrap_or(first);
+    let (bandwidth, average_bandwidth) = default.rendition.rates();
+    Variant {
+        uri: playlist_uri(epoch, default.rendition.id),
+        bandwidth,
+        average_bandwidth,
+        codecs: vec![default.codec.to_owned()],
+        // One track needs no choice.
+        audio_group: Some(group_id(group)),
+        ..Variant::default()
+    }
+}
+
+fn audio_renditions(epoch: Epoch, group: &[Sound<'_>]) -> Vec<AudioRendition> {
+    let default = group.iter().position(|sound| is_main(sound.track)).unwrap_or(0);
+    let mut renditions: Vec<AudioRendition> = Vec::with_capacity(group.len());
+    for (index, sound) in group.iter().enumerate() {
+        let plain = name(sound.track);
+        let taken = |name: &str| renditions.iter().any(|other| other.name == name);
+        let name = match taken(&plain) {
+            true => format!("{plain} ({})", sound.rendition.id),
+            false => plain,
+        };
+        renditions.push(AudioRendition {
+            group: group_id(group),
+            name,
+            language: language_tag(sound.track).map(str::to_owned),
+            default: index == default,
+            autoselect: true,
+            characteristics: (sound.track.role == AudioRole::VisualImpaired)
+                .then_some("public.accessibility.describes-video"),
+            channels: Some(sound.channels).filter(|channels| *channels > 0),
+            uri: playlist_uri(epoch, sound.rendition.id),
+        });
+    }
+    renditions
+}
+
+fn is_main(track: &Track) -> bool {
+    track.role == AudioRole::Main
+}
+
+/// RFC 5646 tag of the track's language.
+pub(super) fn language_tag(track: &Track) -> Option<&'static str> {
+    track.language.and_then(language::tag)
+}
+
+/// What a menu calls the track.
+pub(super) fn name(track: &Track) -> String {
+    let language = track.language.and_then(language::name).unwrap_or("Audio");
+    let suffix = match track.role {
+        AudioRole::Main => "",
+        AudioRole::CleanEffects => ", clean effects",
+        AudioRole::HearingImpaired => ", hard of hearing",
+        AudioRole::VisualImpaired => ", audio description",
+    };
+    format!("{language}{suffix}")
+}
+
+fn playlist_uri(epoch: Epoch, id: RenditionId) -> String {
+    format!("{}/{id}/media.m3u8", epoch.id)
+}

@@ -1,0 +1,285 @@
+//! Playlists, MPDs and the continuous stream's begin: settles what a client gets, waits until there is something to play, and sends it.
+
+use super::respond::{Answering, Asked, Next, Refusal};
+use crate::es::carriage::Container;
+use crate::es::rendition::RenditionId;
+use crate::http::response::{Caching, Persistence, ResponseHead, Status, write_not_modified};
+use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS};
+use crate::metrics::Format;
+use crate::package::Text;
+use crate::package::cmaf::CmafSnapshot;
+use crate::package::mpegts::TsShared;
+use crate::package::window::Segment;
+use crate::route::decide::{Choice, Settled};
+use crate::session::shared::{ChannelState, ChannelView};
+use crate::session::viewers;
+use crate::time::{MediaTime, Now};
+use std::io;
+use std::sync::Arc;
+
+pub(crate) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+pub(crate) const MPD_TYPE: &str = "application/dash+xml";
+pub(crate) const TS_TYPE: &str = "video/mp2t";
+
+/// Seconds that a playlist or MPD may be cached: it changes with each segment, and none is shorter.
+const MANIFEST_MAX_AGE_S: u32 = 1;
+
+/// A text that is rendered once per change and shared by all who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manifest {
+    TsMultivariant,
+    TsMedia,
+    CmafMultivariant,
+    CmafMedia(RenditionId),
+    Mpd,
+}
+
+impl Manifest {
+    /// The entry point of a format; `None` for the continuous stream.
+    fn entry(format: Format) -> Option<Manifest> {
+        match format {
+            Format::HlsTs => Some(Manifest::TsMultivariant),
+            Format::HlsFmp4 => Some(Manifest::CmafMultivariant),
+            Format::Dash => Some(Manifest::Mpd),
+            Format::MpegTs => None,
+        }
+    }
+
+    fn format(self) -> Format {
+        match self {
+            Manifest::TsMultivariant | Manifest::TsMedia => Format::HlsTs,
+            Manifest::CmafMultivariant | Manifest::CmafMedia(_) => Format::HlsFmp4,
+            Manifest::Mpd => Format::Dash,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        if self == Manifest::Mpd { MPD_TYPE } else { PLAYLIST_TYPE }
+    }
+
+    /// What there is of it; `None` when nothing can be played yet, an error when it will never be there.
+    fn find(self, view: &ChannelView) -> Option<Result<Playable, Refusal>> {
+        let cmaf = || view.cmaf.as_ref().map(|cmaf| cmaf.snapshot());
+        let (text, segments) = match self {
+            Manifest::TsMultivariant | Manifest::TsMedia => {
+                let snapshot = view.ts.as_ref()?.snapshot();
+                let text = if self == Manifest::TsMedia { &snapshot.playlist } else { &snapshot.multivariant };
+                (text.clone(), Segments::of(snapshot.segments.iter()))
+            }
+            Manifest::CmafMultivariant => (cmaf()?.multivariant.clone(), Segments::default()),
+            Manifest::Mpd => {
+                let snapshot = cmaf()?;
+                (snapshot.mpd.clone(), Segments::of_first(&snapshot))
+            }
+            Manifest::CmafMedia(id) => {
+                let snapshot = cmaf()?;
+                let Some(rendition) = snapshot.rendition(id) else {
+                    let gone = || Err(Refusal::new(Status::NotFound, "the channel has no such rendition"));
+                    return (!snapshot.multivariant.is_empty()).then(gone);
+                };
+                (rendition.playlist.clone(), Segments::of(rendition.listed().iter().map(|segment| &segment.segment)))
+            }
+        };
+        let target_duration_s = view.target_duration_s;
+        (!text.is_empty()).then_some(Ok(Playable { text, segments, target_duration_s }))
+    }
+}
+
+/// A text with something to play.
+struct Playable {
+    text: Text,
+    segments: Segments,
+    target_duration_s: u64,
+}
+
+/// How much a text lists.
+#[derive(Clone, Copy, Default)]
+struct Segments {
+    count: usize,
+    /// Start and duration of the newest.
+    newest: Option<(MediaTime, i64)>,
+}
+
+impl Segments {
+    fn of<'a>(segments: impl DoubleEndedIterator<Item = &'a Segment> + ExactSizeIterator) -> Segments {
+        let count = segments.len();
+        let newest = segments.into_iter().next_back().map(|segment| (segment.cut.start, segment.duration_90k));
+        Segments { count, newest }
+    }
+
+    /// Those of the first rendition, which the others follow.
+    fn of_first(snapshot: &CmafSnapshot) -> Segments {
+        let first = snapshot.renditions.first().map(|first| first.listed().iter().map(|segment| &segment.segment));
+        first.map_or_else(Segments::default, Segments::of)
+    }
+
+    /// Whether a text that is still short is about to list its next segment. A player that begins on the first segment or two has nothing
+    /// else in its buffer: if its reload comes just before the next one is listed, it waits for half a target duration and runs dry.
+    fn next_is_due(&self, now: Now) -> bool {
+        let Some((start, duration_90k)) = self.newest.filter(|_| self.count < COLD_SEGMENTS) else { return false };
+        let due = start + 2 * duration_90k;
+        let late_us = now.unix_us as i64 - due.unix_us() as i64;
+        late_us.unsigned_abs() < COLD_RELOAD_HOLD_MS * 1_000
+    }
+}
+
+/// How many segments the asking player wants to see at first. Browsers' own HLS players say that they fetch for a media element, and
+/// Chromium's refuses a live playlist of fewer than three (DEMUXER_ERROR_COULD_NOT_PARSE).
+fn segments_wanted(asked: Asked<'_>) -> usize {
+    let mut fields = asked.head.fields();
+    let for_media_element = fields
+        .any(|(name, value)| name.eq_ignore_ascii_case(b"sec-fetch-dest") && matches!(value, b"video" | b"audio"));
+    if for_media_element { 3 } else { 1 }
+}
+
+/// A continuous viewer may begin once there is a key sample.
+fn joinable(view: &ChannelView) -> Option<(Arc<TsShared>, u64)> {
+    let ts = view.ts.as_ref()?;
+    Some((ts.clone(), ts.join_back(LIVE_JOIN_BACK_TICKS)?.pos))
+}
+
+impl Answering<'_> {
+    /// HEAD on an entry point answers from rules alone.
+    pub async fn entry_head(&mut self, asked: Asked<'_>, choice: &Choice) -> io::Result<Next> {
+        let mut out = Vec::new();
+        let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), asked.persistence);
+        head.content_type(Manifest::entry(choice.format).map_or(TS_TYPE, Manifest::content_type));
+        decided(&mut head, &format!("{}; {}", choice.format.name(), choice.why), choice.by_url);
+        head.end();
+        self.send(Status::Ok, &out).await
+    }
+
+    /// A channel's entry point: settles the format with the source, then answers in it.
+    pub async fn entry(&mut self, asked: Asked<'_>, channel: u32, choice: &Choice) -> io::Result<Next> {
+        let deadline_us = self.shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
+        let settled = match self.wait(channel, None, deadline_us, |view| settle(view, choice)).await {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(refusal)) | Err(refusal) => return self.refuse(asked, refusal).await,
+        };
+        let Some(manifest) = Manifest::entry(settled.format) else {
+            return self.live(asked, channel, &settled, deadline_us).await;
+        };
+        match self.playable(asked, channel, manifest, 1, deadline_us).await {
+            Ok(found) => {
+                self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, choice.by_url))).await
+            }
+            Err(refusal) => self.refuse(asked, refusal).await,
+        }
+    }
+
+    /// A media playlist. HEAD opens nothing: it answers with what is there.
+    pub async fn playlist(&mut self, asked: Asked<'_>, channel: u32, manifest: Manifest) -> io::Result<Next> {
+        let found = if asked.head_only {
+            let there = manifest.find(&self.shard.mirror(channel).view());
+            there.unwrap_or_else(|| Err(Refusal::unavailable("nobody watches the channel")))
+        } else {
+            let deadline_us = self.shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
+            self.playable(asked, channel, manifest, segments_wanted(asked), deadline_us).await
+        };
+        match found {
+            Ok(found) => self.send_manifest(asked, manifest, &found.text, None).await,
+            Err(refusal) => self.refuse(asked, refusal).await,
+        }
+    }
+
+    /// Waits for a text that lists so many segments, and for the next one when that is about to come.
+    async fn playable(
+        &mut self,
+        asked: Asked<'_>,
+        channel: u32,
+        manifest: Manifest,
+        segments_min: usize,
+        deadline_us: u64,
+    ) -> Result<Playable, Refusal> {
+        let mut found = self.wait_for_segments(channel, manifest, segments_min, deadline_us).await?;
+        let now = self.shard.now();
+        if found.segments.next_is_due(now) {
+            let deadline_us = now.mono_us + COLD_RELOAD_HOLD_MS * 1_000;
+            found = self.wait_for_segments(channel, manifest, found.segments.count + 1, deadline_us).await?;
+        }
+        let plays = viewers::Asked { format: manifest.format(), is_certain: true };
+        self.saw(asked, channel, plays, found.target_duration_s);
+        Ok(found)
+    }
+
+    /// Waits for a text of so many segments; what there is of it at the deadline is good too.
+    async fn wait_for_segments(
+        &mut self,
+        channel: u32,
+        manifest: Manifest,
+        segments_min: usize,
+        deadline_us: u64,
+    ) -> Result<Playable, Refusal> {
+        let is_enough = |found: &Result<Playable, Refusal>| {
+            found.as_ref().is_ok_and(|found| found.segments.count >= segments_min || found.segments.newest.is_none())
+        };
+        let probe = |view: &ChannelView| manifest.find(view).filter(|found| found.is_err() || is_enough(found));
+        let container = Some(manifest.format().container());
+        match self.wait(channel, container, deadline_us, probe).await {
+            Ok(found) => found,
+            Err(refusal) => manifest.find(&self.shard.mirror(channel).view()).unwrap_or(Err(refusal)),
+        }
+    }
+
+    /// `decision`: for an entry point, its `X-Relay-Decision`, and whether the URL alone decided.
+    async fn send_manifest(
+        &mut self,
+        asked: Asked<'_>,
+        manifest: Manifest,
+        text: &Text,
+        decision: Option<(&str, bool)>,
+    ) -> io::Result<Next> {
+        let date = self.shard.date();
+        let mut out = Vec::with_capacity(1_024 + text.body.len());
+        let is_shared = decision.is_none_or(|(_, by_url)| by_url);
+        if is_shared && asked.has(&text.etag) {
+            let caching = Caching::MaxAge(MANIFEST_MAX_AGE_S);
+            write_not_modified(&mut out, &date, asked.persistence, &text.etag, caching);
+            return self.send(Status::NotModified, &out).await;
+        }
+        let mut head = ResponseHead::new(&mut out, Status::Ok, &date, asked.persistence);
+        head.content_type(manifest.content_type()).content_length(text.body.len() as u64);
+        if is_shared {
+            head.etag(&text.etag).caching(Caching::MaxAge(MANIFEST_MAX_AGE_S));
+        }
+        match decision {
+            Some((decision, by_url)) => decided(&mut head, decision, by_url),
+            None => {
+                head.cors();
+            }
+        }
+        head.end();
+        self.send_with_body(asked, Status::Ok, out, &text.body).await
+    }
+
+    async fn live(&mut self, asked: Asked<'_>, channel: u32, settled: &Settled, deadline_us: u64) -> io::Result<Next> {
+        let (ts, pos) = match self.wait(channel, Some(Container::Ts), deadline_us, joinable).await {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse(asked, refusal).await,
+        };
+        let mut out = Vec::with_capacity(512);
+        let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), Persistence::Close);
+        head.content_type(TS_TYPE).accept_ranges(false).caching(Caching::NoStore);
+        decided(&mut head, &settled.decision, true);
+        head.end();
+        self.send(Status::Ok, &out).await?;
+        // While the head was on its way the session may have ended: so does the stream then.
+        let pump = self.shard.mirror(channel).pump(self.shard, &ts);
+        Ok(pump.map_or(Next::Close, |pump| Next::Live { pump, pos, channel }))
+    }
+}
+
+/// What the client gets, once it is known what the source has.
+fn settle(view: &ChannelView, choice: &Choice) -> Option<Result<Settled, Refusal>> {
+    let is_known = matches!(view.state, ChannelState::Live | ChannelState::Stalled) && !view.codecs.is_empty();
+    let not_acceptable = |why: crate::route::decide::NothingLeft| Refusal::new(Status::NotAcceptable, why.0);
+    is_known.then(|| choice.settle(&view.codecs).map_err(not_acceptable))
+}
+
+/// Fields of an entry point's answer. One that was decided for this client, and not by its URL, is for no cache.
+fn decided(head: &mut ResponseHead<'_>, decision: &str, by_url: bool) {
+    head.cors().decision(decision);
+    if !by_url {
+        head.caching(Caching::NoStore).vary("Accept, User-Agent, X-Video-Codec, X-Audio-Codec, X-Container");
+    }
+}
