@@ -25,7 +25,9 @@ const PLAYERS = {
     shaka.polyfill.installAll();
     const player = new shaka.Player();
     const note = (error) => {
-      const list = error.severity === shaka.util.Error.Severity.CRITICAL ? seen.fatal : seen.errors;
+      // Of a live stream it tries what the network refused again by itself, after it has told the page that the error is critical.
+      const goesOn = player.isLive() && error.category === shaka.util.Error.Category.NETWORK;
+      const list = error.severity === shaka.util.Error.Severity.CRITICAL && !goesOn ? seen.fatal : seen.errors;
       list.push(`shaka ${error.code} ${JSON.stringify(error.data)}`.slice(0, 300));
     };
     player.addEventListener('error', (event) => note(event.detail));

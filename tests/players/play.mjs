@@ -99,7 +99,8 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function measure(page) {
   const figures = () => page.evaluate(() => window.figures());
-  const isPlaying = (now) => now.startedMs !== null && now.position > 0 && now.decodedFrames > 0;
+  // Audio alone has no size and no pictures.
+  const isPlaying = (now) => now.startedMs !== null && now.position > 0 && (now.decodedFrames > 0 || now.width === 0);
   const deadline = Date.now() + STARTUP_MS_MAX;
   let first = await figures();
   while (!isPlaying(first) && first.fatal.length === 0 && Date.now() < deadline) {

@@ -18,7 +18,7 @@ import clients
 from clients import Verdict
 
 # How long the players play before the outage, and must play after it: seconds.
-BEFORE_SECONDS = 20
+BEFORE_SECONDS = 15
 AFTER_SECONDS = 15
 # From the start of the new process to its first answer: seconds.
 SERVING_SECONDS_MAX = 2
