@@ -111,7 +111,8 @@ fn packager(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(bytes));
     group.bench_function("20 s backfill at 8 Mb/s", |b| {
         b.iter(|| {
-            let mut packager = TsPackager::new(arena.clone(), config, Epoch { id: 1 }, &feed, now);
+            let mut packager =
+                TsPackager::new(arena.clone(), config, Epoch { id: 1, discontinuity_sequence: 1 }, &feed, now);
             while packager.pull(&feed, now) == Pulled::More {}
             black_box(packager.shared().store().published())
         })

@@ -10,12 +10,14 @@
 mod channels;
 mod check;
 mod error;
+mod routes;
 mod secret;
 
 pub use crate::origin::OriginUrl;
 pub use channels::{Channel, Header, Origin};
 pub use check::{NUMBERS, NumberRule};
 pub use error::{ConfigError, Located, Problem};
+pub use routes::{RouteFormat, RouteRule};
 pub use secret::Secret;
 
 use crate::limits;
@@ -41,6 +43,8 @@ pub struct Config {
     pub idle: Idle,
     /// Bounds on what clients may take.
     pub limits: Limits,
+    /// `[[route]]`: formats by User-Agent, before the built-in rules; at most [`limits::ROUTE_RULES_MAX`].
+    pub routes: Vec<RouteRule>,
     /// The channels of `[[channel]]`, then those of every `[[m3u]]`, at most [`limits::CHANNELS_MAX`], ids unique.
     pub channels: Vec<Channel>,
     /// What was passed over while lists were imported, for the log: `list.m3u:12: ...`.
@@ -64,6 +68,8 @@ pub struct Server {
     pub shutdown_ms: u64,
     /// Which shard gets a new connection.
     pub steering: Steering,
+    /// The page at `/`, and what it is made of below `/web/`; without it both are 404.
+    pub page: bool,
 }
 
 /// How the kernel spreads new connections over shards.
@@ -186,6 +192,7 @@ impl Default for Server {
             cores: Vec::new(),
             shutdown_ms: 5_000,
             steering: Steering::Hash,
+            page: true,
         }
     }
 }
@@ -257,6 +264,7 @@ struct ConfigFile {
     media: Media,
     idle: Idle,
     limits: Limits,
+    route: Vec<RouteRule>,
     channel: Vec<ChannelEntry>,
     m3u: Vec<M3uEntry>,
 }
@@ -287,9 +295,11 @@ impl Config {
             media: written.media,
             idle: written.idle,
             limits: written.limits,
+            routes: written.route,
             ..Config::default()
         };
         check::check(&config, &mut problems);
+        routes::check(&config, &mut problems);
         channels::resolve(written.channel, written.m3u, read, &mut config, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(locator.locate(problems)) }
     }

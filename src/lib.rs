@@ -75,3 +75,4 @@ pub mod shard;
 pub mod store;
 pub mod time;
 pub mod timeline;
+pub mod web;

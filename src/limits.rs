@@ -105,6 +105,8 @@ pub const FIRST_PLAYLIST_HOLD_MS: u64 = 7_000;
 
 /// A playlist of fewer segments is one that players begin on with nothing else in their buffers.
 pub const COLD_SEGMENTS: usize = 3;
+/// A first MPD is held until it lists so many segments: with one, shaka and dash.js wait a little at every further segment for ever.
+pub const COLD_MPD_SEGMENTS: usize = 2;
 /// Such a playlist is held for its next segment when that is due within this time, milliseconds.
 pub const COLD_RELOAD_HOLD_MS: u64 = 700;
 
@@ -172,6 +174,10 @@ pub const MESH_QUEUE_LEN: usize = 1_024;
 pub const SHARDS_MAX: usize = 256;
 /// Most channels a config may name.
 pub const CHANNELS_MAX: usize = 100_000;
+/// Channels that the page at `/` shows; lists and API have them all. They are rendered in a few milliseconds.
+pub const PAGE_CHANNELS_MAX: usize = 4_000;
+/// A shard renders the page's channels at most this often, milliseconds, however many browsers ask.
+pub const PAGE_JSON_MS: u64 = 1_000;
 
 // ---- configuration and channel lists
 
@@ -185,6 +191,14 @@ pub const CONFIG_HEADER_NAME_BYTES_MAX: usize = 64;
 pub const CONFIG_HEADER_VALUE_BYTES_MAX: usize = 4 << 10;
 /// One past the largest CPU id (CPU_SETSIZE of sched_setaffinity(2)).
 pub const CPUS_MAX: usize = 1_024;
+/// Most rules of an operator's that give a client its format.
+pub const ROUTE_RULES_MAX: usize = 64;
+/// Most texts that one of them looks for in a User-Agent, so that a request is not compared without end.
+pub const ROUTE_TEXTS_MAX: usize = 16;
+/// Longest name of such a rule, and longest text, bytes.
+pub const ROUTE_TEXT_BYTES_MAX: usize = 64;
+/// Bytes of a User-Agent that rules look at.
+pub const ROUTE_USER_AGENT_BYTES_MAX: usize = 512;
 /// Longest line of a channel list that is looked at.
 pub const M3U_LINE_BYTES_MAX: usize = 64 << 10;
 /// Most warnings kept of one channel list.
@@ -204,10 +218,12 @@ pub const DEMO_CONNECTIONS_MAX: usize = 4_096;
 const _: () = {
     assert!(SHARD_STORE_BYTES_MIN.is_multiple_of(BLOCK_BYTES));
     assert!(SHARDS_MAX <= CPUS_MAX);
+    assert!(PAGE_CHANNELS_MAX <= CHANNELS_MAX);
     assert!(WINDOW_TARGETS_MIN * SEGMENT_MAX_MS_MAX <= WINDOW_MS_MAX);
     assert!(BLOCK_BYTES.is_multiple_of(4096));
     assert!(SHARD_STORE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
     assert!(STORE_BLOCKS_MAX < SHARD_STORE_BYTES_MAX / BLOCK_BYTES);
+    assert!(ROUTE_TEXT_BYTES_MAX < ROUTE_USER_AGENT_BYTES_MAX && ROUTE_USER_AGENT_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(ORIGIN_RETRY_MS_MIN < ORIGIN_RETRY_MS_MAX && ORIGIN_RETRY_MS_MAX < ORIGIN_GOOD_MS);
     assert!(FLUSH_BYTES < BLOCK_BYTES);

@@ -1,6 +1,6 @@
 //! The configuration file from the operator's side: defaults, every error with line, key and remedy, and nothing secret in any of them.
 
-use millrace::config::{Config, LogFormat, NUMBERS, Steering, reference_toml};
+use millrace::config::{Config, LogFormat, NUMBERS, RouteFormat, Steering, reference_toml};
 use std::fs;
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ fn the_reference_states_every_default() {
     assert_eq!(Config::from_toml("").unwrap(), Config::default());
     let written: toml::Table = reference_toml().parse().unwrap();
     let effective: toml::Table = Config::default().effective_toml().parse().unwrap();
-    for (section, keys) in effective.iter().filter(|(section, _)| *section != "channels") {
+    for (section, keys) in effective.iter().filter(|(_, keys)| keys.is_table()) {
         let documented: Vec<_> = written[section].as_table().unwrap().keys().collect();
         let known: Vec<_> = keys.as_table().unwrap().keys().collect();
         assert_eq!(documented, known, "keys of [{section}]");
@@ -70,6 +70,7 @@ fn the_reference_examples_are_valid_when_uncommented() {
     assert_eq!(config.channels.len(), 2);
     assert_eq!(config.channels[0].origins.len(), 2);
     assert_eq!(config.channels[1].id, "list-One");
+    assert_eq!((config.routes[0].user_agent.len(), config.routes[0].format), (2, RouteFormat::HlsTs));
 }
 
 #[test]
@@ -103,6 +104,7 @@ fn every_key_takes_effect() {
         shards = 2
         cores = [3, 1]
         steering = "cpu"
+        page = false
         [log]
         level = "debug"
         format = "json"
@@ -126,6 +128,7 @@ fn every_key_takes_effect() {
     .unwrap();
     assert_eq!((config.server.listen.len(), config.server.shards, config.server.cores.as_slice()), (2, 2, &[3, 1][..]));
     assert_eq!((config.server.steering, config.log.format), (Steering::Cpu, LogFormat::Json));
+    assert!(!config.server.page);
     assert_eq!((config.origin.pace, config.media.segment_max_ms), (false, 6_000));
     let channel = config.channel("one").unwrap();
     assert_eq!((channel.name.as_str(), channel.program.unwrap().get()), ("One", 7));
@@ -199,6 +202,27 @@ const WRONG: &[(&str, &str)] = &[
     (
         "[[channel]]\nid = \"a\"\n[[channel.origin]]\nurl = \"http://h\"\nheaders = { A = \"x\\r\\nB: y\" }\n",
         "config:5: key `channel[0].origin[0].headers.A`: has characters",
+    ),
+    (
+        "[[route]]\nuser_agent = [\"a\"]\nformat = \"avi\"\n",
+        "config:3: key `route[0].format`: unknown variant `avi`; give one of `hls-ts`, `hls-fmp4`, `dash`, `mpegts`",
+    ),
+    ("[[route]]\nformat = \"dash\"\n", "config:1: key `route[0]`: the key `user_agent` is missing; add it"),
+    (
+        "[[route]]\nuser_agents = [\"a\"]\n",
+        "config:2: key `route[0].user_agents`: there is no such key; did you mean `user_agent`?",
+    ),
+    (
+        "[[route]]\nuser_agent = []\nformat = \"dash\"\n",
+        "config:2: key `route[0].user_agent`: 0 texts to look for; give 1 to 16 texts",
+    ),
+    (
+        "[[route]]\nuser_agent = [\"a\",\n\"\"]\nformat = \"dash\"\n",
+        "config:3: key `route[0].user_agent[1]`: a text of 0 bytes; give 1 to 64 bytes",
+    ),
+    (
+        "[[route]]\nname = \"a\\r\\nb\"\nuser_agent = [\"a\"]\nformat = \"dash\"\n",
+        "config:2: key `route[0].name`: cannot stand in a header; give at most 64 visible ASCII characters",
     ),
     ("[[m3u]]\nfile = \"no/such/list.m3u\"\n", "config:2: key `m3u[0].file`: `no/such/list.m3u`: No such file"),
     ("[[m3u]]\nfile = \"x\"\nprefix = \"a/\"\n", "config:3: key `m3u[0].prefix`: \"a/\" cannot begin a channel id"),

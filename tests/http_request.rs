@@ -50,6 +50,24 @@ fn a_players_head_is_read_as_sent() {
     assert_eq!(head.fields().nth(1).unwrap().0, b"X-Playback-Session-Id");
 }
 
+/// Lines of every length at every place: the scanner looks at 64 bytes a step, and no line end may be lost or seen twice between two.
+#[test]
+fn line_ends_are_found_wherever_they_fall() {
+    for first in 0..140 {
+        for second in 0..140 {
+            let (one, two) = ("x".repeat(first), "y".repeat(second));
+            let good = get_with(&format!("A: {one}\r\nB: {two}\r\nC: z\r\n"));
+            let (head, consumed) = complete(&good);
+            let fields: Vec<_> = head.fields().map(|(_, value)| value.len()).collect();
+            assert_eq!((fields.as_slice(), consumed), (&[1, first, second, 1][..], good.len()), "{first} {second}");
+            for control in ["\n", "\0"] {
+                let bad = get_with(&format!("A: {one}\r\nB: {two}{control}\r\nC: z\r\n"));
+                assert!(parse_whole(&bad).is_err(), "{first} {second} {control:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn pipelined_requests_come_one_by_one() {
     let two = b"\r\nHEAD /a HTTP/1.0\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n";

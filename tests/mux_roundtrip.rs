@@ -80,7 +80,7 @@ impl Sink for Relay {
 
 /// Relays a whole source in reads of 1316 bytes, packager at its heels; returns what went in and the output stream.
 fn relay(source: &[u8]) -> (Relay, Vec<u8>) {
-    let epoch = Epoch { id: 1_795_400_000 };
+    let epoch = Epoch { id: 1_795_400_000, discontinuity_sequence: 1 };
     let config = TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 6_000 };
     let mut relay = Relay {
         timeline: Timeline::new(config, epoch, BEGIN),
@@ -289,6 +289,14 @@ fn mpeg2_and_mp2() {
 }
 
 #[test]
+fn h264_and_opus() {
+    let args = "-c:v libx264 -g 50 -c:a libopus";
+    round_trip_made("h264_opus", args, &["0:v:0", "0:a:0"]);
+    // 5.1 in four streams, 60 ms a packet.
+    round_trip_made("opus_51", "-map 1 -ac 6 -c:a libopus -mapping_family 1 -frame_duration 60", &["0:a:0"]);
+}
+
+#[test]
 fn h264_and_eac3() {
     round_trip_made("h264_eac3", "-c:v libx264 -g 50 -c:a eac3", &["0:v:0", "0:a:0"]);
 }
@@ -311,6 +319,7 @@ const MEDIA: &[(&str, &[&str])] = &[
     ("ts/test-100.1.ts", &["0:v:0"]),
     ("exo-ts/sample_h265_rps_pred.ts", &["0:v:0"]),
     ("ts/test-206.1.ts", &["0:v:0", "0:a:0"]),
+    ("hls/hls-ts-muxed-opus-h264-2880/segment.ts", &["0:v:0", "0:a:0"]),
 ];
 
 #[test]

@@ -10,7 +10,7 @@ use millrace::session::shared::ChannelState;
 use millrace::session::{Command, OriginEvent, RingSize, Session, SessionConfig};
 use millrace::store::{Arena, StoreReader};
 use millrace::time::{MediaTime, Now};
-use millrace::timeline::TimelineConfig;
+use millrace::timeline::{Numbers, TimelineConfig};
 use std::sync::Arc;
 
 const START: Now = Now { mono_us: 1_000_000, unix_us: 1_800_000_000_000_000 };
@@ -67,8 +67,8 @@ fn config() -> Arc<SessionConfig> {
     })
 }
 
-fn open(last_sequence: Option<u64>, now: Now) -> Session {
-    let mut session = Session::open(config(), Arena::new(1 << 30).unwrap(), last_sequence, now);
+fn open(last_known: Option<Numbers>, now: Now) -> Session {
+    let mut session = Session::open(config(), Arena::new(1 << 30).unwrap(), last_known, now);
     session.touch(Some(Container::Ts), now.mono_us, now);
     session
 }
@@ -166,13 +166,13 @@ fn numbers_of_the_next_session_are_above_those_of_the_last() {
     let mut session = open(None, START);
     session.poll(START);
     let now = play(&mut session, &mut Radio::new(), 9, START);
-    let last = session.last_sequence();
-    assert!(last > session.epoch().id);
+    let last = session.last_numbers();
+    assert!(last.segment > session.epoch().id);
     // Even if the wall clock was set back meanwhile.
     let set_back = Now { unix_us: now.unix_us - 3_600_000_000, ..now };
     let next = open(Some(last), set_back);
-    assert!(next.epoch().id > last);
-    assert!(next.epoch().first_discontinuity_sequence() > session.epoch().first_discontinuity_sequence());
+    assert!(next.epoch().id > last.segment);
+    assert!(next.epoch().discontinuity_sequence > last.discontinuity_sequence);
 }
 
 #[test]

@@ -37,6 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("api", &["limits", "time", "config", "m3u", "metrics", "package", "session"]),
+    ("web", &["http"]),
 ];
 
 /// Modules above all others. They may import what they like but each other; the binary alone may import them all.

@@ -118,7 +118,13 @@ fn meta_audio(at: i64, pcr: Option<MediaTime>) -> SampleMeta {
 
 fn packager(source: &Source) -> TsPackager {
     let config = TsPackageConfig { target_duration_s: 3, window_ms: 10_000, mux: MuxConfig::default() };
-    TsPackager::new(Arena::new(1 << 28).unwrap(), config, Epoch { id: 1_795_400_000 }, &source.feed, source.now)
+    TsPackager::new(
+        Arena::new(1 << 28).unwrap(),
+        config,
+        Epoch { id: 1_795_400_000, discontinuity_sequence: 1 },
+        &source.feed,
+        source.now,
+    )
 }
 
 fn bytes(packager: &TsPackager, range: Range<u64>) -> Vec<u8> {

@@ -3,7 +3,6 @@
 
 use super::{ChannelRow, Report};
 use crate::limits::BLOCK_BYTES;
-use crate::metrics::Format;
 use crate::package::cmaf::RenditionSnapshot;
 use crate::session::shared::{ChannelState, TrackSummary};
 use serde::Serialize;
@@ -27,7 +26,7 @@ struct SessionJson<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    viewers: ViewersJson,
+    viewers: BTreeMap<&'static str, u64>,
     origin: OriginJson,
     bitrate_bps: u64,
     /// Segments of the TS store that are served.
@@ -36,9 +35,6 @@ struct SessionJson<'a> {
     renditions: Vec<RenditionJson>,
     tracks: &'a [TrackSummary],
 }
-
-/// Viewers by [`Format::name`].
-type ViewersJson = BTreeMap<&'static str, u64>;
 
 #[derive(Serialize)]
 struct RenditionJson {
@@ -67,7 +63,7 @@ pub fn channels_json(report: &Report<'_>) -> String {
             name: row.name,
             group: row.group,
             state: row.view.state.name(),
-            viewers: viewers(row).values().sum(),
+            viewers: row.viewers().values().sum(),
         })
         .collect();
     render("channels", &rows)
@@ -92,7 +88,7 @@ fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
             ChannelState::Failed(reason) => Some(reason),
             _ => None,
         },
-        viewers: viewers(row),
+        viewers: row.viewers(),
         origin: OriginJson {
             connections: counters.origin_connections.value(),
             bytes: counters.origin_bytes.value(),
@@ -105,10 +101,6 @@ fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
         renditions: cmaf.iter().flat_map(|snapshot| &snapshot.renditions).map(|r| rendition(r)).collect(),
         tracks: &row.view.tracks,
     }
-}
-
-fn viewers(row: &ChannelRow<'_>) -> ViewersJson {
-    Format::ALL.map(|format| (format.name(), row.shared.counters.viewers(format).value())).into()
 }
 
 fn rendition(rendition: &RenditionSnapshot) -> RenditionJson {

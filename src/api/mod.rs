@@ -4,13 +4,16 @@
 #![forbid(unsafe_code)]
 
 mod json;
+mod page;
 mod prometheus;
 
 pub use json::{channels_json, sessions_json};
+pub use page::page_json;
 pub use prometheus::metrics_text;
 
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Format, ShardMetrics};
 use crate::session::shared::{ChannelShared, ChannelView};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One channel as the API shows it.
@@ -25,6 +28,11 @@ pub struct ChannelRow<'a> {
 }
 
 impl ChannelRow<'_> {
+    /// Viewers now, by [`Format::name`].
+    pub fn viewers(&self) -> BTreeMap<&'static str, u64> {
+        Format::ALL.map(|format| (format.name(), self.shared.counters.viewers(format).value())).into()
+    }
+
     /// The channel's media as it is served, bits a second; 0 without viewers.
     pub fn bits_per_second(&self) -> u64 {
         let ts = self.view.ts.as_ref().map_or(0, |ts| ts.snapshot().average_bits_per_second);

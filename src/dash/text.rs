@@ -66,7 +66,7 @@ fn duration(f: &mut fmt::Formatter<'_>, seconds: u64, mut fraction: u64, mut dec
     write!(f, "PT{seconds}.{fraction:0decimals$}S")
 }
 
-/// Appends a decimal integer; a timeline has thousands, and `fmt` costs several times as much.
+/// Appends a decimal integer; a timeline has hundreds.
 pub fn push_integer(mut value: u64, out: &mut String) {
     // u64::MAX has 20 digits.
     let mut digits = [0; 20];
@@ -79,7 +79,8 @@ pub fn push_integer(mut value: u64, out: &mut String) {
             break;
         }
     }
-    out.extend(digits[begin..].iter().map(|&digit| char::from(digit)));
+    // Digits are UTF-8.
+    out.push_str(std::str::from_utf8(&digits[begin..]).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! AAC in ADTS frames (ISO/IEC 14496-3 1.A.2): the header, the AudioSpecificConfig it stands for, the RFC 6381 string.
 //!
-//! SBR and PS that are only signalled inside the frames ("implicit") are not looked for: rate and channels are the core's,
-//! and the string is `mp4a.40.2`, as HLS and DASH players expect when signalling is implicit.
+//! SBR and PS that are only signalled inside the frames ("implicit") are not looked for, as only a decoder finds them behind the
+//! spectral data: rate and channels are the core's, and the string is `mp4a.40.2`, which is what shaka-packager says of such streams too.
+//! Chromium plays HE-AAC and HE-AACv2 under it in full bandwidth, as it does under `mp4a.40.5`.
+//!
+//! A frame of several raw data blocks (number_of_raw_data_blocks_in_frame above 0) is one sample of so many times 1,024 PCM samples. It
+//! cannot go into ISO media, where a sample is one block and nothing but a decoder, or the positions of a protected frame, finds where
+//! the next begins: a packager has to refuse AAC whose [`AudioParams::frame_samples`] is not [`BLOCK_SAMPLES`].
 //! What it deliberately does not do: decode, or carry 960-sample frames, which ADTS cannot signal.
 
 use super::bits::{BitReader, BitWriter};
@@ -39,36 +44,43 @@ pub fn probe(data: &[u8]) -> Probe {
     };
     let rate_index = third >> 2 & 15;
     let len = (fourth as usize & 3) << 11 | (fifth as usize) << 3 | sixth as usize >> 5;
-    let header_len: u8 = if second & 1 == 1 { 7 } else { 9 };
+    let blocks = data[6] & 3;
+    let header_len = header_len(second, blocks);
     // Twelve bits of syncword, and layer 0.
     let valid = second & 0xf6 == 0xf0 && (rate_index as usize) < SAMPLE_RATES.len() && len > header_len as usize;
     if !valid {
         return Probe::Bad;
     }
-    let blocks = data[6] as u32 & 3;
     // ID, profile and rate must not change between frames that vouch for each other; private_bit and channels may.
     let tag = 0xadu32 << 16 | (second as u32 & 8) << 8 | (third as u32 & 0xfc);
     Probe::Frame(SyncFrame {
         codec: Codec::Aac,
         len,
         header_len,
-        samples: BLOCK_SAMPLES * (blocks + 1),
+        samples: BLOCK_SAMPLES * (blocks as u32 + 1),
         sample_rate: SAMPLE_RATES[rate_index as usize],
         tag,
-        config: (tag as u64) << 8 | (third as u64 & 1) << 2 | fourth as u64 >> 6,
+        config: (tag as u64) << 8 | (blocks as u64) << 3 | (third as u64 & 1) << 2 | fourth as u64 >> 6,
         extends: false,
     })
 }
 
+/// Bytes in front of the first raw data block: the header, and where protection_absent is 0 the positions of the other blocks and a CRC
+/// (adts_header_error_check, 1.A.2.2.3). `blocks`: number_of_raw_data_blocks_in_frame, which is one less than there are.
+fn header_len(second: u8, blocks: u8) -> u8 {
+    HEADER_BYTES as u8 + if second & 1 == 1 { 0 } else { 2 * blocks + 2 }
+}
+
 /// Parameters of a whole ADTS frame.
 pub fn params(frame: &[u8]) -> Option<AudioParams> {
-    let &[_, second, third, fourth, ..] = frame.first_chunk::<HEADER_BYTES>()?;
+    let &[_, second, third, fourth, _, _, seventh] = frame.first_chunk::<HEADER_BYTES>()?;
+    let blocks = seventh & 3;
     let config = AdtsConfig {
         audio_object_type: (third >> 6) + 1,
         rate_index: third >> 2 & 15,
         channels: (third & 1) << 2 | fourth >> 6,
     };
-    let header_len = if second & 1 == 1 { 7 } else { 9 };
+    let header_len = header_len(second, blocks) as usize;
     let mut bytes = Vec::with_capacity(2);
     config.write_audio_specific_config(&mut bytes);
     let channels = match config.channels {
@@ -79,7 +91,7 @@ pub fn params(frame: &[u8]) -> Option<AudioParams> {
     Some(AudioParams {
         sample_rate: *SAMPLE_RATES.get(config.rate_index as usize)?,
         channels,
-        frame_samples: BLOCK_SAMPLES,
+        frame_samples: BLOCK_SAMPLES * (blocks as u32 + 1),
         rfc6381: format!("mp4a.40.{}", config.audio_object_type),
         config: Bytes::from(bytes),
     })
@@ -174,6 +186,21 @@ mod tests {
         // 00010 (LC) 0011 (48 kHz) 0010 (stereo) 000
         assert_eq!(params.config[..], [0x11, 0x90]);
         assert!(!config.write_adts_header(FRAME_BYTES_MAX, &mut frame));
+    }
+
+    #[test]
+    fn several_raw_data_blocks_show_in_the_parameters() {
+        let mut frame = Vec::new();
+        AdtsConfig { audio_object_type: 2, rate_index: 3, channels: 2 }.write_adts_header(300, &mut frame);
+        frame.resize(307, 0);
+        frame[6] |= 2; // number_of_raw_data_blocks_in_frame
+        let found = |frame: &[u8]| match probe(frame) {
+            Probe::Frame(head) => (head.header_len, head.samples, params(frame).unwrap().frame_samples),
+            _ => panic!("no frame"),
+        };
+        assert_eq!(found(&frame), (7, 3_072, 3_072));
+        frame[1] &= !1; // protection_absent 0: two positions and a CRC
+        assert_eq!(found(&frame), (13, 3_072, 3_072));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! E-AC-3 with all substreams up to the next one. It may hold fewer than six audio blocks; a packager for ISO media, whose
 //! samples hold six (Annex F), has to group them.
 //!
-//! What it deliberately does not do: look into audio blocks, for joint object coding's marks for instance.
+//! Joint object coding (Atmos) shows in the codecs parameter of nobody: it is `ec-3` all the same. The `dec3` box says it (ETSI TS 103 420 C.3),
+//! from the mark that encoders leave in addbsi.
+//! What it deliberately does not do: look into audio blocks.
 
 use super::bits::{BitReader, BitWriter};
 use super::framer::audio::{Probe, SyncFrame};
@@ -72,7 +74,7 @@ pub fn params(sample: &[u8]) -> Option<AudioParams> {
     let eac3 = header.bsid > BSID_AC3_MAX;
     let (dependents, locations) = dependent_substreams(sample.get(header.len..).unwrap_or(&[]));
     let own = CHANNELS[header.acmod as usize] + header.lfe as u8;
-    let config = if eac3 { header.dec3(sample.len(), dependents, locations) } else { header.dac3() };
+    let config = if eac3 { header.dec3(sample, dependents, locations) } else { header.dac3() };
     Some(AudioParams {
         sample_rate: header.sample_rate,
         channels: own + location_channels(locations),
@@ -159,16 +161,18 @@ impl Header {
     }
 
     /// The payload of EC3SpecificBox (F.6) for one independent substream.
-    fn dec3(&self, sample_bytes: usize, dependents: u8, locations: u16) -> Bytes {
+    fn dec3(&self, sample: &[u8], dependents: u8, locations: u16) -> Bytes {
         let samples = self.blocks * BLOCK_SAMPLES;
-        let data_rate_kbps = sample_bytes as u64 * 8 * self.sample_rate as u64 / samples as u64 / 1_000;
-        let mut bytes = Vec::with_capacity(6);
+        let info = self.stream_info(sample).unwrap_or_default();
+        let data_rate_kbps = sample.len() as u64 * 8 * self.sample_rate as u64 / samples as u64 / 1_000;
+        let mut bytes = Vec::with_capacity(8);
         let mut bits = BitWriter::new(&mut bytes);
         bits.bits(data_rate_kbps.min(0x1fff) as u32, 13);
         bits.bits(0, 3); // num_ind_sub
         bits.bits(self.fscod as u32, 2);
         bits.bits(self.bsid as u32, 5);
-        bits.bits(0, 1 + 1 + 3); // reserved, asvc, bsmod
+        bits.bits(0, 1 + 1); // reserved, asvc
+        bits.bits(info.bsmod, 3);
         bits.bits(self.acmod as u32, 3);
         bits.bits(self.lfe as u32, 1);
         bits.bits(0, 3);
@@ -178,8 +182,108 @@ impl Header {
         } else {
             bits.bits(0, 1);
         }
+        if let Some(complexity) = info.joc_complexity {
+            bits.bits(1, 7 + 1); // reserved, flag_ec3_extension_type_a
+            bits.bits(complexity, 8); // complexity_index_type_a
+        }
         Bytes::from(bytes)
     }
+
+    /// Reads the bsi of independent substream 0 (E.1.2.2) as far as addbsi; `None` when it is cut short.
+    fn stream_info(&self, frame: &[u8]) -> Option<StreamInfo> {
+        let mut info = StreamInfo::default();
+        let mut bits = BitReader::new(frame);
+        skip_to_channel_map(&mut bits)?;
+        let six_blocks = self.blocks == 6;
+        if bits.flag()? {
+            self.skip_mixing_metadata(&mut bits)?;
+        }
+        if bits.flag()? {
+            info.bsmod = bits.bits(3)?;
+            self.skip_informational_metadata(&mut bits)?;
+        }
+        if !six_blocks {
+            bits.skip(1)?; // convsync
+        }
+        // addbsil, then addbsi: seven reserved bits, flag_ec3_extension_type_a, complexity_index_type_a (TS 103 420 8.3).
+        if bits.flag()? && bits.bits(6)? >= 1 {
+            bits.skip(7)?;
+            info.joc_complexity = if bits.flag()? { bits.bits(8) } else { None };
+        }
+        Some(info)
+    }
+
+    /// What follows mixmdate.
+    fn skip_mixing_metadata(&self, bits: &mut BitReader<'_>) -> Option<()> {
+        let (acmod, dual_mono) = (self.acmod, self.acmod == 0);
+        bits.skip(if acmod > 2 { 2 } else { 0 })?; // dmixmod
+        bits.skip(if acmod & 1 == 1 && acmod > 2 { 6 } else { 0 })?; // ltrtcmixlev, lorocmixlev
+        bits.skip(if acmod & 4 == 4 { 6 } else { 0 })?; // ltrtsurmixlev, lorosurmixlev
+        if self.lfe {
+            skip_optional(bits, 5)?; // lfemixlevcod
+        }
+        for _ in 0..2 + dual_mono as u8 {
+            skip_optional(bits, 6)?; // pgmscl, in dual mono pgmscl2, extpgmscl
+        }
+        match bits.bits(2)? {
+            1 => bits.skip(5)?,  // premixcmpsel, drcsrc, premixcmpscl
+            2 => bits.skip(12)?, // mixdata
+            3 => {
+                let mix_bytes = bits.bits(5)? as usize + 2;
+                bits.skip(mix_bytes * 8)?;
+            }
+            _ => {}
+        }
+        for _ in 0..if acmod < 2 { 1 + dual_mono as u8 } else { 0 } {
+            skip_optional(bits, 14)?; // panmean, paninfo
+        }
+        if bits.flag()? {
+            match self.blocks {
+                1 => bits.skip(5)?, // blkmixcfginfo
+                blocks => (0..blocks).try_for_each(|_| skip_optional(bits, 5))?,
+            }
+        }
+        Some(())
+    }
+
+    /// What follows infomdate and bsmod.
+    fn skip_informational_metadata(&self, bits: &mut BitReader<'_>) -> Option<()> {
+        bits.skip(2)?; // copyrightb, origbs
+        match self.acmod {
+            2 => bits.skip(4)?,   // dsurmod, dheadphonmod
+            6.. => bits.skip(2)?, // dsurexmod
+            _ => {}
+        }
+        for _ in 0..if self.acmod == 0 { 2 } else { 1 } {
+            skip_optional(bits, 8)?; // mixlevel, roomtyp, adconvtyp
+        }
+        bits.skip(if self.fscod < 3 { 1 } else { 0 }) // sourcefscod
+    }
+}
+
+/// What `dec3` wants of an independent substream's bsi.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct StreamInfo {
+    bsmod: u32,
+    /// complexity_index_type_a: objects of joint object coding, 1 ..= 16; `None` without it.
+    joc_complexity: Option<u32>,
+}
+
+/// A flag and, where it is set, so many bits.
+fn skip_optional(bits: &mut BitReader<'_>, count: usize) -> Option<()> {
+    if bits.flag()? { bits.skip(count) } else { Some(()) }
+}
+
+/// Reads up to what follows compre and compr2e: chanmape of a dependent substream, mixmdate of an independent one.
+fn skip_to_channel_map(bits: &mut BitReader<'_>) -> Option<()> {
+    bits.skip(16 + 2 + 3 + 11 + 4)?; // up to acmod
+    let acmod = bits.bits(3)?;
+    bits.skip(1 + 5)?; // lfeon, bsid
+    for _ in 0..if acmod == 0 { 2 } else { 1 } {
+        bits.skip(5)?; // dialnorm
+        skip_optional(bits, 8)?; // compr
+    }
+    Some(())
 }
 
 /// Number of dependent substreams in the sync frames behind the first one, and their channel locations (chan_loc of F.6.2.13).
@@ -198,15 +302,7 @@ fn dependent_substreams(mut rest: &[u8]) -> (u8, u16) {
 /// chanmap of a dependent substream (E.1.2.2), `None` when it has none.
 fn channel_map(frame: &[u8]) -> Option<u16> {
     let mut bits = BitReader::new(frame);
-    bits.skip(16 + 2 + 3 + 11 + 4)?; // up to acmod
-    let acmod = bits.bits(3)?;
-    bits.skip(1 + 5)?; // lfeon, bsid
-    for _ in 0..if acmod == 0 { 2 } else { 1 } {
-        bits.skip(5)?; // dialnorm
-        if bits.flag()? {
-            bits.skip(8)?; // compr
-        }
-    }
+    skip_to_channel_map(&mut bits)?;
     if !bits.flag()? {
         return None;
     }

@@ -1,8 +1,8 @@
 //! ISO 639-2 codes, as MPEG-TS carries them, to what playlists and MPDs want: a tag of RFC 5646 and an English name.
 //!
 //! Source: the code list of the ISO 639-2 registration authority (Library of Congress), names cut to their first form; RFC 5646
-//! 2.2.1 (the shortest code of a language is its subtag). Broadcasters' private codes: `qaa`, the original version (ETSI EN 300 468
-//! Annex F), and `qad`, audio description (France's terrestrial profile).
+//! 2.2.1 (the shortest code of a language is its subtag). Broadcasters' own codes: `qaa`, the original version (ETSI EN 300 468 Annex F),
+//! `qad`, audio description (France's terrestrial profile), and `nar`, narration, the same (the United Kingdom's).
 //!
 //! What it deliberately does not do: regions, scripts, and ISO 639-3 beyond the Chinese languages that broadcasters tell apart.
 
@@ -15,6 +15,11 @@ pub fn tag(code: [u8; 3]) -> Option<&'static str> {
 /// The English name, for menus: `German`. `None` where [`tag`] is `None`.
 pub fn name(code: [u8; 3]) -> Option<&'static str> {
     entry(code).map(|entry| &entry[NAME])
+}
+
+/// Whether broadcasters tell audio description by the code alone, without a descriptor that says so.
+pub fn is_audio_description(code: [u8; 3]) -> bool {
+    matches!(&code.map(|letter| letter.to_ascii_lowercase()), b"qad" | b"nar")
 }
 
 fn entry(code: [u8; 3]) -> Option<&'static str> {
@@ -31,7 +36,7 @@ const NO_TAG: &str = "--";
 
 /// Code, two-letter code and name run together, in order of code. `scc`, `scr` and `mol` are withdrawn, but muxers still send them.
 #[rustfmt::skip]
-static LANGUAGES: [&str; 515] = [
+static LANGUAGES: [&str; 516] = [
     "aaraaAfar", "abkabAbkhazian", "ace--Achinese", "ach--Acoli", "ada--Adangme", "ady--Adyghe", "afa--Afro-Asiatic languages",
     "afh--Afrihili", "afrafAfrikaans", "ain--Ainu", "akaakAkan", "akk--Akkadian", "albsqAlbanian", "ale--Aleut",
     "alg--Algonquian languages", "alt--Southern Altai", "amhamAmharic", "ang--Old English", "anp--Angika",
@@ -81,37 +86,38 @@ static LANGUAGES: [&str; 515] = [
     "mnc--Manchu", "mni--Manipuri", "mno--Manobo languages", "moh--Mohawk", "molroRomanian", "monmnMongolian", "mos--Mossi",
     "mrimiMaori", "msamsMalay", "mul--Multiple languages", "mun--Munda languages", "mus--Creek", "mwl--Mirandese",
     "mwr--Marwari", "myamyBurmese", "myn--Mayan languages", "myv--Erzya", "nah--Nahuatl languages",
-    "nai--North American Indian languages", "nan--Min Nan Chinese", "nap--Neapolitan", "naunaNauru", "navnvNavajo",
-    "nblnrSouth Ndebele", "ndendNorth Ndebele", "ndongNdonga", "nds--Low German", "nepneNepali", "new--Newari", "nia--Nias",
-    "nic--Niger-Kordofanian languages", "niu--Niuean", "nldnlDutch", "nnonnNorwegian Nynorsk", "nobnbNorwegian Bokmål",
-    "nog--Nogai", "non--Old Norse", "nornoNorwegian", "nqo--N'Ko", "nso--Northern Sotho", "nub--Nubian languages",
-    "nwc--Classical Newari", "nyanyChichewa", "nym--Nyamwezi", "nyn--Nyankole", "nyo--Nyoro", "nzi--Nzima", "ociocOccitan",
-    "ojiojOjibwa", "oriorOriya", "ormomOromo", "osa--Osage", "ossosOssetian", "ota--Ottoman Turkish", "oto--Otomian languages",
-    "paa--Papuan languages", "pag--Pangasinan", "pal--Pahlavi", "pam--Pampanga", "panpaPunjabi", "pap--Papiamento",
-    "pau--Palauan", "peo--Old Persian", "perfaPersian", "phi--Philippine languages", "phn--Phoenician", "plipiPali",
-    "polplPolish", "pon--Pohnpeian", "porptPortuguese", "pra--Prakrit languages", "pro--Old Provençal", "puspsPashto",
-    "qaa--Original version", "qad--Audio description", "quequQuechua", "raj--Rajasthani", "rap--Rapanui", "rar--Rarotongan",
-    "roa--Romance languages", "rohrmRomansh", "rom--Romany", "ronroRomanian", "rumroRomanian", "runrnRundi", "rup--Aromanian",
-    "rusruRussian", "sad--Sandawe", "sagsgSango", "sah--Yakut", "sai--South American Indian", "sal--Salishan languages",
-    "sam--Samaritan Aramaic", "sansaSanskrit", "sas--Sasak", "sat--Santali", "sccsrSerbian", "scn--Sicilian", "sco--Scots",
-    "scrhrCroatian", "sel--Selkup", "sem--Semitic languages", "sga--Old Irish", "sgn--Sign Languages", "shn--Shan",
-    "sid--Sidamo", "sinsiSinhala", "sio--Siouan languages", "sit--Sino-Tibetan languages", "sla--Slavic languages",
-    "slkskSlovak", "sloskSlovak", "slvslSlovenian", "sma--Southern Sami", "smeseNorthern Sami", "smi--Sami languages",
-    "smj--Lule Sami", "smn--Inari Sami", "smosmSamoan", "sms--Skolt Sami", "snasnShona", "sndsdSindhi", "snk--Soninke",
-    "sog--Sogdian", "somsoSomali", "son--Songhai languages", "sotstSouthern Sotho", "spaesSpanish", "sqisqAlbanian",
-    "srdscSardinian", "srn--Sranan Tongo", "srpsrSerbian", "srr--Serer", "ssa--Nilo-Saharan languages", "sswssSwati",
-    "suk--Sukuma", "sunsuSundanese", "sus--Susu", "sux--Sumerian", "swaswSwahili", "swesvSwedish", "syc--Classical Syriac",
-    "syr--Syriac", "tahtyTahitian", "tai--Tai languages", "tamtaTamil", "tatttTatar", "telteTelugu", "tem--Timne",
-    "ter--Tereno", "tet--Tetum", "tgktgTajik", "tgltlTagalog", "thathThai", "tibboTibetan", "tig--Tigre", "tirtiTigrinya",
-    "tiv--Tiv", "tkl--Tokelau", "tlh--Klingon", "tli--Tlingit", "tmh--Tamashek", "tog--Tonga (Nyasa)",
-    "tontoTonga (Tonga Islands)", "tpi--Tok Pisin", "tsi--Tsimshian", "tsntnTswana", "tsotsTsonga", "tuktkTurkmen",
-    "tum--Tumbuka", "tup--Tupi languages", "turtrTurkish", "tut--Altaic languages", "tvl--Tuvalu", "twitwTwi", "tyv--Tuvinian",
-    "udm--Udmurt", "uga--Ugaritic", "uigugUyghur", "ukrukUkrainian", "umb--Umbundu", "urdurUrdu", "uzbuzUzbek", "vai--Vai",
-    "venveVenda", "vieviVietnamese", "volvoVolapük", "vot--Votic", "wak--Wakashan languages", "wal--Walamo", "war--Waray",
-    "was--Washo", "welcyWelsh", "wen--Sorbian languages", "wlnwaWalloon", "wolwoWolof", "wuu--Wu Chinese", "xal--Kalmyk",
-    "xhoxhXhosa", "yao--Yao", "yap--Yapese", "yidyiYiddish", "yoryoYoruba", "ypk--Yupik languages", "yue--Cantonese",
-    "zap--Zapotec", "zbl--Blissymbols", "zen--Zenaga", "zgh--Standard Moroccan Tamazight", "zhazaZhuang", "zhozhChinese",
-    "znd--Zande languages", "zulzuZulu", "zun--Zuni", "zxx--No linguistic content", "zza--Zaza",
+    "nai--North American Indian languages", "nan--Min Nan Chinese", "nap--Neapolitan", "nar--Audio description", "naunaNauru",
+    "navnvNavajo", "nblnrSouth Ndebele", "ndendNorth Ndebele", "ndongNdonga", "nds--Low German", "nepneNepali", "new--Newari",
+    "nia--Nias", "nic--Niger-Kordofanian languages", "niu--Niuean", "nldnlDutch", "nnonnNorwegian Nynorsk",
+    "nobnbNorwegian Bokmål", "nog--Nogai", "non--Old Norse", "nornoNorwegian", "nqo--N'Ko", "nso--Northern Sotho",
+    "nub--Nubian languages", "nwc--Classical Newari", "nyanyChichewa", "nym--Nyamwezi", "nyn--Nyankole", "nyo--Nyoro",
+    "nzi--Nzima", "ociocOccitan", "ojiojOjibwa", "oriorOriya", "ormomOromo", "osa--Osage", "ossosOssetian",
+    "ota--Ottoman Turkish", "oto--Otomian languages", "paa--Papuan languages", "pag--Pangasinan", "pal--Pahlavi",
+    "pam--Pampanga", "panpaPunjabi", "pap--Papiamento", "pau--Palauan", "peo--Old Persian", "perfaPersian",
+    "phi--Philippine languages", "phn--Phoenician", "plipiPali", "polplPolish", "pon--Pohnpeian", "porptPortuguese",
+    "pra--Prakrit languages", "pro--Old Provençal", "puspsPashto", "qaa--Original version", "qad--Audio description",
+    "quequQuechua", "raj--Rajasthani", "rap--Rapanui", "rar--Rarotongan", "roa--Romance languages", "rohrmRomansh",
+    "rom--Romany", "ronroRomanian", "rumroRomanian", "runrnRundi", "rup--Aromanian", "rusruRussian", "sad--Sandawe",
+    "sagsgSango", "sah--Yakut", "sai--South American Indian", "sal--Salishan languages", "sam--Samaritan Aramaic",
+    "sansaSanskrit", "sas--Sasak", "sat--Santali", "sccsrSerbian", "scn--Sicilian", "sco--Scots", "scrhrCroatian",
+    "sel--Selkup", "sem--Semitic languages", "sga--Old Irish", "sgn--Sign Languages", "shn--Shan", "sid--Sidamo",
+    "sinsiSinhala", "sio--Siouan languages", "sit--Sino-Tibetan languages", "sla--Slavic languages", "slkskSlovak",
+    "sloskSlovak", "slvslSlovenian", "sma--Southern Sami", "smeseNorthern Sami", "smi--Sami languages", "smj--Lule Sami",
+    "smn--Inari Sami", "smosmSamoan", "sms--Skolt Sami", "snasnShona", "sndsdSindhi", "snk--Soninke", "sog--Sogdian",
+    "somsoSomali", "son--Songhai languages", "sotstSouthern Sotho", "spaesSpanish", "sqisqAlbanian", "srdscSardinian",
+    "srn--Sranan Tongo", "srpsrSerbian", "srr--Serer", "ssa--Nilo-Saharan languages", "sswssSwati", "suk--Sukuma",
+    "sunsuSundanese", "sus--Susu", "sux--Sumerian", "swaswSwahili", "swesvSwedish", "syc--Classical Syriac", "syr--Syriac",
+    "tahtyTahitian", "tai--Tai languages", "tamtaTamil", "tatttTatar", "telteTelugu", "tem--Timne", "ter--Tereno", "tet--Tetum",
+    "tgktgTajik", "tgltlTagalog", "thathThai", "tibboTibetan", "tig--Tigre", "tirtiTigrinya", "tiv--Tiv", "tkl--Tokelau",
+    "tlh--Klingon", "tli--Tlingit", "tmh--Tamashek", "tog--Tonga (Nyasa)", "tontoTonga (Tonga Islands)", "tpi--Tok Pisin",
+    "tsi--Tsimshian", "tsntnTswana", "tsotsTsonga", "tuktkTurkmen", "tum--Tumbuka", "tup--Tupi languages", "turtrTurkish",
+    "tut--Altaic languages", "tvl--Tuvalu", "twitwTwi", "tyv--Tuvinian", "udm--Udmurt", "uga--Ugaritic", "uigugUyghur",
+    "ukrukUkrainian", "umb--Umbundu", "urdurUrdu", "uzbuzUzbek", "vai--Vai", "venveVenda", "vieviVietnamese", "volvoVolapük",
+    "vot--Votic", "wak--Wakashan languages", "wal--Walamo", "war--Waray", "was--Washo", "welcyWelsh", "wen--Sorbian languages",
+    "wlnwaWalloon", "wolwoWolof", "wuu--Wu Chinese", "xal--Kalmyk", "xhoxhXhosa", "yao--Yao", "yap--Yapese", "yidyiYiddish",
+    "yoryoYoruba", "ypk--Yupik languages", "yue--Cantonese", "zap--Zapotec", "zbl--Blissymbols", "zen--Zenaga",
+    "zgh--Standard Moroccan Tamazight", "zhazaZhuang", "zhozhChinese", "znd--Zande languages", "zulzuZulu", "zun--Zuni",
+    "zxx--No linguistic content", "zza--Zaza",
 ];
 
 #[cfg(test)]
@@ -135,6 +141,7 @@ mod tests {
         assert_eq!((tag(*b"und"), name(*b"und")), (None, None));
         assert_eq!((tag(*b"qaa"), name(*b"qaa")), (Some("qaa"), Some("Original version")));
         assert_eq!((tag(*b"qad"), name(*b"qad")), (Some("qad"), Some("Audio description")));
+        assert!(is_audio_description(*b"qad") && is_audio_description(*b"NAR") && !is_audio_description(*b"eng"));
         assert_eq!((tag(*b"mul"), tag(*b"zxx"), tag(*b"mis")), (Some("mul"), Some("zxx"), Some("mis")));
         for junk in [*b"xx ", [0; 3], [0xff; 3], *b"qqq", *b"   "] {
             assert_eq!((tag(junk), name(junk)), (None, None));

@@ -1,7 +1,8 @@
 //! The elementary-stream vocabulary: codec, track, sample. Everything between demux and packagers speaks in these words.
 //!
 //! A *sample* is one access unit with its time stamps. Its bytes are kept **as the source sent them**: Annex B for H.264
-//! and H.265, ADTS frames for AAC (LATM is rewritten to ADTS at ingest), whole sync frames for AC-3, E-AC-3 and MPEG audio.
+//! and H.265, ADTS frames for AAC (LATM is rewritten to ADTS at ingest), whole sync frames for AC-3, E-AC-3 and MPEG audio, Opus packets
+//! behind their control header.
 //! So TS to TS is byte-exact, and a packager that wants another framing (CMAF) derives it.
 //!
 //! What it deliberately does not do: decode pictures or sound.
@@ -9,8 +10,10 @@
 
 pub mod aac;
 pub mod ac3;
+pub mod av1;
 pub(crate) mod bits;
 pub mod carriage;
+pub mod flac;
 pub mod framer;
 pub mod h264;
 pub mod h265;
@@ -19,8 +22,10 @@ pub mod latm;
 pub mod mpeg2video;
 pub mod mpegaudio;
 pub mod nal;
+pub mod opus;
 pub(crate) mod picture;
 pub mod rendition;
+pub mod vp9;
 
 use crate::time::MediaTime;
 use bytes::Bytes;
@@ -190,7 +195,8 @@ pub struct VideoParams {
     /// RFC 6381 string, for example `avc1.64001f`.
     pub rfc6381: String,
     /// Parameter sets without start codes, in order: SPS, PPS (H.264); VPS, SPS, PPS (H.265). For MPEG-2 one entry: the
-    /// sequence header and its extensions, each with its start code (as in a DecoderSpecificInfo, ISO/IEC 14496-1 7.2.6.7).
+    /// sequence header and its extensions, each with its start code (as in a DecoderSpecificInfo, ISO/IEC 14496-1 7.2.6.7). For AV1 one: the
+    /// sequence header OBU with its size. For VP9 one: the VPCodecConfigurationRecord.
     pub parameter_sets: Vec<Bytes>,
 }
 
@@ -203,7 +209,7 @@ pub struct AudioParams {
     pub frame_samples: u32,
     /// RFC 6381 string, for example `mp4a.40.2`, `ac-3`.
     pub rfc6381: String,
-    /// AudioSpecificConfig, or the bytes that dac3/dec3 are made of; empty when the codec has none.
+    /// AudioSpecificConfig (AAC), the body of the `dac3`, `dec3` or `dOps` box, STREAMINFO (FLAC); empty when the codec has none.
     pub config: Bytes,
 }
 
@@ -216,7 +222,7 @@ pub struct SampleMeta {
     pub key: Key,
     /// The timeline broke before this sample: packagers signal it.
     pub discontinuity: bool,
-    /// Bytes of framing in front of the raw frame (7 or 9 for ADTS), 0 otherwise.
+    /// Bytes of framing in front of the raw frame (7 to 15 for ADTS, from 3 for Opus), 0 otherwise.
     pub header_len: u8,
     /// The sample lost bytes at ingest (continuity error, truncated PES).
     pub corrupt: bool,

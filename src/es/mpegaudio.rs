@@ -48,7 +48,9 @@ pub fn probe(data: &[u8]) -> Probe {
 pub fn params(frame: &[u8]) -> Option<AudioParams> {
     let &[_, second, third, fourth] = frame.first_chunk::<HEADER_BYTES>()?;
     let (codec, _, frame_samples, sample_rate) = read(second, third)?;
-    // Audio object types 32 to 34 of ISO/IEC 14496-3 are layers I to III; mp4a.40.34 is what HLS players know as MP3.
+    // Audio object types 32 to 34 of ISO/IEC 14496-3 are layers I to III; mp4a.40.34 is what HLS players know as MP3. The string of the object
+    // type indication, mp4a.6B, helps nobody: Chromium's MSE takes no MP3 in MP4 by any name, Firefox's only the word `mp3`, for which
+    // hls.js exchanges mp4a.40.34.
     let rfc6381 = match (codec, second >> 1 & 3) {
         (Codec::Mp3, _) => "mp4a.40.34",
         (_, 3) => "mp4a.40.32",

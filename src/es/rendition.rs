@@ -45,9 +45,11 @@ impl FromStr for RenditionId {
             Some(("a", digits)) => (true, digits),
             _ => return Err(NoRendition),
         };
-        let track = TrackId(digits.parse().map_err(|_| NoRendition)?);
-        let id = RenditionId { is_audio, track };
-        if id.to_string() == name { Ok(id) } else { Err(NoRendition) }
+        // `parse` would take a sign and leading zeros, which `Display` never writes.
+        let is_canonical =
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+        let track = digits.parse().ok().filter(|_| is_canonical).ok_or(NoRendition)?;
+        Ok(RenditionId { is_audio, track: TrackId(track) })
     }
 }
 

@@ -85,7 +85,7 @@ fn write_producer_time(out: &mut Vec<u8>, unix_us: u64, media_time: u64) {
 /// NTP's 64-bit format: 32 bits of seconds, which wrap in 2036, and 32 bits of fraction, rounded down.
 fn ntp_time(unix_us: u64) -> u64 {
     let seconds = (unix_us / 1_000_000).wrapping_add(NTP_UNIX_SECONDS) as u32;
-    let fraction = (unix_us % 1_000_000 << 32) / 1_000_000;
+    let fraction = ((unix_us % 1_000_000) << 32) / 1_000_000;
     (seconds as u64) << 32 | fraction
 }
 

@@ -7,6 +7,7 @@
 use super::boxes::{put_u16, put_u32, write_box, write_full_box};
 use super::init::InitError;
 use super::{av1, avc, hevc};
+use crate::es::aac;
 use crate::es::picture::Colour;
 use crate::es::{AudioParams, Codec, Params, Track, VideoParams};
 
@@ -152,6 +153,10 @@ fn check_audio_config(codec: Codec, params: &AudioParams) -> Result<(), InitErro
     let len = params.config.len();
     match codec {
         Codec::Aac if !(2..=DESCRIPTOR_BYTES_MAX).contains(&len) => Err(InitError::Params("AudioSpecificConfig")),
+        // Several raw data blocks behind one ADTS header are several access units, whose ends only a decoder finds.
+        Codec::Aac if params.frame_samples != aac::BLOCK_SAMPLES => {
+            Err(InitError::Params("ADTS frames of several blocks are not carried"))
+        }
         Codec::Ac3 if len != DAC3_BYTES => Err(InitError::Params("AC3SpecificBox")),
         Codec::Eac3 if len < DEC3_BYTES_MIN => Err(InitError::Params("EC3SpecificBox")),
         Codec::Opus if len < DOPS_BYTES_MIN => Err(InitError::Params("OpusSpecificBox")),

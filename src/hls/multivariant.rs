@@ -28,8 +28,8 @@ pub struct AudioRendition {
     pub characteristics: Option<&'static str>,
     /// CHANNELS.
     pub channels: Option<u8>,
-    /// Relative to the playlist's URL.
-    pub uri: String,
+    /// Relative to the playlist's URL; `None`: its media is in the variants' own playlists.
+    pub uri: Option<String>,
 }
 
 /// One EXT-X-STREAM-INF and its URI (RFC 8216bis 4.4.6.2).
@@ -117,7 +117,10 @@ fn write_rendition(rendition: &AudioRendition, doubles: usize, out: &mut String)
     if let Some(channels) = rendition.channels {
         write!(out, ",CHANNELS=\"{channels}\"")?;
     }
-    writeln!(out, ",URI=\"{}\"", Quotable(&rendition.uri))
+    if let Some(uri) = &rendition.uri {
+        write!(out, ",URI=\"{}\"", Quotable(uri))?;
+    }
+    writeln!(out)
 }
 
 /// Displays as the inside of a quoted-string, which has no escapes and can hold neither a double quote nor a line break (RFC 8216bis 4.2):
@@ -155,7 +158,7 @@ mod tests {
         let rendition = AudioRendition {
             group: "a".into(),
             name: "The \"Big\"\r\nShow\u{85}".into(),
-            uri: "u".into(),
+            uri: Some("u".into()),
             ..AudioRendition::default()
         };
         write(&[rendition], &[], true, &mut out);

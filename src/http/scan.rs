@@ -94,6 +94,8 @@ impl<'b> LineEnds<'b> {
                 }
             };
         self.bits = mask::controls(block) >> shift & !self.given_out;
+        // Of this step alone: the first byte of a later one is looked at, even when this one gives out no line end.
+        self.given_out = 0;
     }
 }
 

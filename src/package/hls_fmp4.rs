@@ -5,13 +5,14 @@
 //! still polls the playlist of an epoch before.
 //!
 //! Audio tracks of one codec make a group; a variant is the video with one such group, so that a player that cannot decode AC-3 takes the
-//! variant with AAC. The first main track of a group is its default, never an audio description.
+//! variant with AAC. All groups must have the same members (RFC 8216bis 4.4.6.1.1): what another group lacks it gets as AAC, which every
+//! player decodes. The first main track of a group is its default, never an audio description.
 
 use super::Text;
 use super::cmaf::{CmafSegment, RenditionSnapshot};
 use crate::es::language;
 use crate::es::rendition::RenditionId;
-use crate::es::{AudioRole, Params, Track};
+use crate::es::{AudioRole, Codec, Params, Track};
 use crate::hls::media::{self, Entry, Header};
 use crate::hls::multivariant::{self, AudioRendition, Variant};
 use crate::timeline::Epoch;
@@ -87,17 +88,18 @@ pub(super) fn multivariant(epoch: Epoch, renditions: &[Arc<RenditionSnapshot>]) 
     let groups = groups(&sounds);
     let pictures = renditions.iter().filter(|r| !r.id.is_audio);
     let mut variants: Vec<Variant> = Vec::new();
+    let has_picture = pictures.clone().next().is_some();
     for picture in pictures {
         match groups.is_empty() {
             true => variants.push(variant(epoch, picture, None)),
             false => variants.extend(groups.iter().map(|group| variant(epoch, picture, Some(group)))),
         }
     }
-    if variants.is_empty() {
-        // Sound alone: each group's default is a variant of its own.
-        variants = groups.iter().filter_map(|group| Some(sound_alone(epoch, group, group.first()?))).collect();
+    if !has_picture {
+        variants = groups.iter().filter_map(|group| sound_alone(epoch, group)).collect();
     }
-    let audio: Vec<AudioRendition> = groups.iter().flat_map(|group| audio_renditions(epoch, group)).collect();
+    let audio = groups.iter().filter(|group| has_picture || group.is_choice());
+    let audio: Vec<AudioRendition> = audio.flat_map(|group| audio_renditions(epoch, group, has_picture)).collect();
     let independent = renditions.iter().all(|r| is_independent(r.id, r.listed().iter()));
     let mut out = String::with_capacity(1_024);
     multivariant::write(&audio, &variants, independent, &mut out);
@@ -125,31 +127,73 @@ impl<'a> Sound<'a> {
     }
 }
 
+impl Sound<'_> {
+    /// Whether both say the same, in whatever codec.
+    fn is_like(&self, other: &Sound<'_>) -> bool {
+        (self.track.language, self.track.role) == (other.track.language, other.track.role)
+    }
+}
+
+/// Sounds that one variant is played with.
+struct Group<'a> {
+    codec: Codec,
+    sounds: Vec<Sound<'a>>,
+}
+
+impl Group<'_> {
+    fn id(&self) -> &'static str {
+        self.codec.name()
+    }
+    /// What its members need, each once.
+    fn codecs(&self) -> Vec<String> {
+        let mut codecs: Vec<String> = Vec::new();
+        for sound in &self.sounds {
+            if codecs.iter().all(|codec| codec != sound.codec) {
+                codecs.push(sound.codec.to_owned());
+            }
+        }
+        codecs
+    }
+    /// Bits a second of its largest member: peak and average.
+    fn rates(&self) -> (u64, u64) {
+        self.sounds.iter().map(|sound| sound.rendition.rates()).max().unwrap_or((0, 0))
+    }
+    /// Whether there is more than one to choose from.
+    fn is_choice(&self) -> bool {
+        self.sounds.len() > 1
+    }
+    fn default(&self) -> usize {
+        self.sounds.iter().position(|sound| sound.track.role == AudioRole::Main).unwrap_or(0)
+    }
+}
+
 /// Sounds by codec, in the source's order.
-fn groups<'a>(sounds: &[Sound<'a>]) -> Vec<Vec<Sound<'a>>> {
-    let mut groups: Vec<Vec<Sound<'a>>> = Vec::new();
+fn groups<'a>(sounds: &[Sound<'a>]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
     for sound in sounds {
-        match groups.iter_mut().find(|group| group[0].codec == sound.codec) {
-            Some(group) => group.push(*sound),
-            None => groups.push(vec![*sound]),
+        match groups.iter_mut().find(|group| group.codec == sound.track.codec) {
+            Some(group) => group.sounds.push(*sound),
+            None => groups.push(Group { codec: sound.track.codec, sounds: vec![*sound] }),
+        }
+    }
+    for group in groups.iter_mut().filter(|group| group.codec != Codec::Aac) {
+        for aac in sounds.iter().filter(|sound| sound.track.codec == Codec::Aac) {
+            if group.sounds.iter().all(|sound| !sound.is_like(aac)) {
+                group.sounds.push(*aac);
+            }
         }
     }
     groups
 }
 
-fn group_id(group: &[Sound<'_>]) -> String {
-    group.first().map_or_else(String::new, |sound| sound.codec.to_owned())
-}
-
-fn variant(epoch: Epoch, picture: &RenditionSnapshot, group: Option<&Vec<Sound<'_>>>) -> Variant {
+fn variant(epoch: Epoch, picture: &RenditionSnapshot, group: Option<&Group<'_>>) -> Variant {
     let (peak, average) = picture.rates();
-    let sound = group.map(|group| group.iter().map(|s| s.rendition.rates()).max().unwrap_or((0, 0)));
-    let (sound_peak, sound_average) = sound.unwrap_or((0, 0));
+    let (sound_peak, sound_average) = group.map_or((0, 0), Group::rates);
     let mut variant = Variant {
         uri: playlist_uri(epoch, picture.id),
         bandwidth: peak + sound_peak,
         average_bandwidth: average + sound_average,
-        audio_group: group.map(|group| group_id(group)),
+        audio_group: group.map(|group| group.id().to_owned()),
         ..Variant::default()
     };
     if let Some(Params::Video(video)) = picture.inits.last().and_then(|init| init.track.params.as_ref()) {
@@ -157,51 +201,38 @@ fn variant(epoch: Epoch, picture: &RenditionSnapshot, group: Option<&Vec<Sound<'
         variant.frame_rate = video.frame_rate;
         variant.codecs.push(video.rfc6381.clone());
     }
-    variant.codecs.extend(group.and_then(|group| group.first()).map(|sound| sound.codec.to_owned()));
+    variant.codecs.extend(group.map(Group::codecs).unwrap_or_default());
     variant
 }
 
-fn sound_alone(epoch: Epoch, group: &[Sound<'_>], first: &Sound<'_>) -> Variant {
-    let default = group.iter().find(|sound| is_main(sound.track)).unwrap_or(first);
-    let (bandwidth, average_bandwidth) = default.rendition.rates();
-    Variant {
-        uri: playlist_uri(epoch, default.rendition.id),
+/// Sound without a picture: each group is a variant, whose own playlist is the group's default.
+fn sound_alone(epoch: Epoch, group: &Group<'_>) -> Option<Variant> {
+    let (bandwidth, average_bandwidth) = group.rates();
+    Some(Variant {
+        uri: playlist_uri(epoch, group.sounds.get(group.default())?.rendition.id),
         bandwidth,
         average_bandwidth,
-        codecs: vec![default.codec.to_owned()],
-        // One track needs no choice.
-        audio_group: Some(group_id(group)),
+        codecs: group.codecs(),
+        audio_group: group.is_choice().then(|| group.id().to_owned()),
         ..Variant::default()
-    }
+    })
 }
 
-fn audio_renditions(epoch: Epoch, group: &[Sound<'_>]) -> Vec<AudioRendition> {
-    let default = group.iter().position(|sound| is_main(sound.track)).unwrap_or(0);
-    let mut renditions: Vec<AudioRendition> = Vec::with_capacity(group.len());
-    for (index, sound) in group.iter().enumerate() {
-        let plain = name(sound.track);
-        let taken = |name: &str| renditions.iter().any(|other| other.name == name);
-        let name = match taken(&plain) {
-            true => format!("{plain} ({})", sound.rendition.id),
-            false => plain,
-        };
-        renditions.push(AudioRendition {
-            group: group_id(group),
-            name,
-            language: language_tag(sound.track).map(str::to_owned),
-            default: index == default,
-            autoselect: true,
-            characteristics: (sound.track.role == AudioRole::VisualImpaired)
-                .then_some("public.accessibility.describes-video"),
-            channels: Some(sound.channels).filter(|channels| *channels > 0),
-            uri: playlist_uri(epoch, sound.rendition.id),
-        });
-    }
-    renditions
-}
-
-fn is_main(track: &Track) -> bool {
-    track.role == AudioRole::Main
+/// `has_picture`: the default has a playlist beside the variant's; without, it is the variant's own, which must not be named twice.
+fn audio_renditions(epoch: Epoch, group: &Group<'_>, has_picture: bool) -> Vec<AudioRendition> {
+    let default = group.default();
+    let rendition = |(index, sound): (usize, &Sound<'_>)| AudioRendition {
+        group: group.id().to_owned(),
+        name: name(sound.track),
+        language: language_tag(sound.track).map(str::to_owned),
+        default: index == default,
+        autoselect: true,
+        characteristics: (sound.track.role == AudioRole::VisualImpaired)
+            .then_some("public.accessibility.describes-video"),
+        channels: Some(sound.channels).filter(|channels| *channels > 0),
+        uri: (has_picture || index != default).then(|| playlist_uri(epoch, sound.rendition.id)),
+    };
+    group.sounds.iter().enumerate().map(rendition).collect()
 }
 
 /// RFC 5646 tag of the track's language.

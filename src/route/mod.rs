@@ -4,11 +4,18 @@
 #![forbid(unsafe_code)]
 
 pub mod decide;
+mod headers;
+pub mod rules;
+mod settle;
+
+pub use headers::{CodecSet, CodecWish};
 
 use crate::es::rendition::RenditionId;
 use crate::http::url::{Target, UrlError};
 use crate::metrics::Format;
 use decide::{Choice, Client};
+use headers::Named;
+use rules::Rules;
 
 /// What a target names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +70,8 @@ pub enum RouteError {
     BadUrl(UrlError),
 }
 
-/// Tells what `target` asks for, and for a channel's entry point what `client` gets.
-pub fn route(target: Target<'_>, client: &Client<'_>) -> Result<Route, RouteError> {
+/// Tells what `target` asks for, and for a channel's entry point what `client` gets by `rules`.
+pub fn route(target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<Route, RouteError> {
     match target.path {
         b"/" => return Ok(Route::Index),
         b"/channels.m3u" => return Ok(Route::ChannelList),
@@ -82,7 +89,7 @@ pub fn route(target: Target<'_>, client: &Client<'_>) -> Result<Route, RouteErro
     match path.each_ref().map(Option::as_deref) {
         [Some("web"), Some(file), None, ..] => Ok(Route::Web { file: file.to_owned() }),
         [Some("relay"), Some("channel"), Some(id), Some(name), None, ..] if !id.is_empty() => {
-            entry(id.to_owned(), name, target, client)
+            Ok(Route::Entry { channel: id.to_owned(), choice: entry(name, target, client, rules)? })
         }
         [Some("relay"), Some("channel"), Some(id), Some(epoch), Some(folder), Some(file), None] if !id.is_empty() => {
             media(id.to_owned(), epoch, folder, file).ok_or(RouteError::NotFound)
@@ -113,19 +120,19 @@ fn in_rendition(rendition: RenditionId, file: &str) -> Option<Resource> {
 }
 
 /// A channel's entry point. An extension says the protocol; for HLS the `format` parameter may still say which segments.
-fn entry(channel: String, name: &str, target: Target<'_>, client: &Client<'_>) -> Result<Route, RouteError> {
-    let choice = match name {
-        "stream" => decide::decide(parameter(target, "format")?.as_deref(), client)?,
-        "index.m3u8" => match parameter(target, "format")?.as_deref() {
-            Some("hls-ts") => Choice::by_url(Format::HlsTs, "extension .m3u8 and format parameter"),
-            Some("hls-fmp4" | "fmp4") => Choice::by_url(Format::HlsFmp4, "extension .m3u8 and format parameter"),
-            _ => decide::hls("extension .m3u8", client),
+fn entry(name: &str, target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<Choice, RouteError> {
+    Ok(match name {
+        "stream" => decide::decide(parameter(target, "format")?.as_deref(), client, rules)?,
+        "index.m3u8" => match parameter(target, "format")?.as_deref().and_then(Named::parameter) {
+            Some(Named::One(format @ (Format::HlsTs | Format::HlsFmp4))) => {
+                decide::named(format, "extension .m3u8 and format parameter", client)
+            }
+            _ => decide::hls("extension .m3u8", client, rules),
         },
-        "manifest.mpd" => Choice::by_url(Format::Dash, "extension .mpd"),
-        "stream.ts" => Choice::by_url(Format::MpegTs, "extension .ts"),
+        "manifest.mpd" => decide::named(Format::Dash, "extension .mpd", client),
+        "stream.ts" => decide::named(Format::MpegTs, "extension .ts", client),
         _ => return Err(RouteError::NotFound),
-    };
-    Ok(Route::Entry { channel, choice })
+    })
 }
 
 /// The last value of a query parameter.
@@ -152,7 +159,7 @@ mod tests {
 
     fn of(path: &str, query: &str, agent: &str) -> Result<Route, RouteError> {
         let client = Client { user_agent: agent.as_bytes(), ..Client::default() };
-        route(Target::new(format!("{path}?{query}").as_bytes()), &client)
+        route(Target::new(format!("{path}?{query}").as_bytes()), &client, &Rules::default())
     }
 
     fn format(path: &str, query: &str, agent: &str) -> Option<Format> {

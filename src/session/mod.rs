@@ -25,7 +25,7 @@ use crate::package::mpegts::{TsPackageConfig, TsPackager};
 use crate::store::Arena;
 use crate::time::Now;
 use crate::timeline::pacer::{Pacer, PacerConfig};
-use crate::timeline::{Epoch, Timeline, TimelineConfig};
+use crate::timeline::{Epoch, Numbers, Timeline, TimelineConfig};
 use burst::ConnectBurst;
 use intake::Intake;
 use shared::{ChannelState, ChannelView, TrackSummary};
@@ -124,10 +124,10 @@ enum OriginState {
 }
 
 impl Session {
-    /// Opens a session for a viewer that has just come. `last_sequence`: the highest media sequence number that any
-    /// earlier session of this channel published in this process.
-    pub fn open(config: Arc<SessionConfig>, arena: Arc<Arena>, last_sequence: Option<u64>, now: Now) -> Session {
-        let epoch = Epoch::begin(last_sequence, now);
+    /// Opens a session for a viewer that has just come. `last_known`: [`Session::last_numbers`] of the
+    /// channel's session before, if there was one in this process.
+    pub fn open(config: Arc<SessionConfig>, arena: Arc<Arena>, last_known: Option<Numbers>, now: Now) -> Session {
+        let epoch = Epoch::begin(last_known, now);
         let timeline = Timeline::new(config.timeline, epoch, now);
         let pacer = config.pace.then(|| Pacer::new(PacerConfig::default()));
         Session {
@@ -150,13 +150,17 @@ impl Session {
         self.intake.timeline.epoch()
     }
 
-    /// What [`Session::open`] of the channel's next session has to be told: the highest media sequence number used so far, or more
-    /// where the discontinuity sequence numbers used need it.
-    pub fn last_sequence(&self) -> u64 {
-        let below_epoch = self.epoch().id.saturating_sub(1);
-        self.intake.feed.cuts.back().map_or(below_epoch, |cut| {
-            cut.segment.max(Epoch::id_after_discontinuity(cut.discontinuity_sequence).saturating_sub(1))
-        })
+    /// What [`Session::open`] of the channel's next session has to be told.
+    pub fn last_numbers(&self) -> Numbers {
+        let before = Numbers {
+            segment: self.epoch().id.saturating_sub(1),
+            discontinuity_sequence: self.epoch().discontinuity_sequence.saturating_sub(1),
+        };
+        self.intake
+            .feed
+            .cuts
+            .back()
+            .map_or(before, |cut| Numbers { segment: cut.segment, discontinuity_sequence: cut.discontinuity_sequence })
     }
 
     /// Somebody wants the channel; `container`: muxed into this, `None` as long as that depends on the source; `at_us`: when, on the

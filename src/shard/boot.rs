@@ -222,7 +222,7 @@ async fn run_shard(index: usize, relay: Arc<Relay>, luggage: Luggage) {
         addresses: RefCell::default(),
         listeners: RefCell::default(),
         date: RefCell::new(HttpDate::new(0)),
-        last_sequences: RefCell::default(),
+        last_numbers: RefCell::default(),
         relay,
     });
     for (socket, is_admin) in sockets {

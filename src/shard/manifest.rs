@@ -4,7 +4,9 @@ use super::respond::{Answering, Asked, Next, Refusal};
 use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
 use crate::http::response::{Caching, Persistence, ResponseHead, Status, write_not_modified};
-use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS};
+use crate::limits::{
+    COLD_MPD_SEGMENTS, COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS,
+};
 use crate::metrics::Format;
 use crate::package::Text;
 use crate::package::cmaf::CmafSnapshot;
@@ -143,7 +145,10 @@ impl Answering<'_> {
     pub async fn entry_head(&mut self, asked: Asked<'_>, choice: &Choice) -> io::Result<Next> {
         let mut out = Vec::new();
         let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), asked.persistence);
-        head.content_type(Manifest::entry(choice.format).map_or(TS_TYPE, Manifest::content_type));
+        let manifest = Manifest::entry(choice.format);
+        head.content_type(manifest.map_or(TS_TYPE, Manifest::content_type));
+        let is_shared = choice.by_url && manifest.is_some();
+        head.caching(if is_shared { Caching::MaxAge(MANIFEST_MAX_AGE_S) } else { Caching::NoStore });
         decided(&mut head, &format!("{}; {}", choice.format.name(), choice.why), choice.by_url);
         head.end();
         self.send(Status::Ok, &out).await
@@ -159,7 +164,9 @@ impl Answering<'_> {
         let Some(manifest) = Manifest::entry(settled.format) else {
             return self.live(asked, channel, &settled, deadline_us).await;
         };
-        match self.playable(asked, channel, manifest, 1, deadline_us).await {
+        // A DASH player begins on what its first MPD lists, and keeps the distance to the edge that it began with.
+        let segments_min = if manifest == Manifest::Mpd { COLD_MPD_SEGMENTS } else { 1 };
+        match self.playable(asked, channel, manifest, segments_min, deadline_us).await {
             Ok(found) => {
                 self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, choice.by_url))).await
             }
@@ -241,6 +248,8 @@ impl Answering<'_> {
         head.content_type(manifest.content_type()).content_length(text.body.len() as u64);
         if is_shared {
             head.etag(&text.etag).caching(Caching::MaxAge(MANIFEST_MAX_AGE_S));
+        } else {
+            head.caching(Caching::NoStore);
         }
         match decision {
             Some((decision, by_url)) => decided(&mut head, decision, by_url),
@@ -276,10 +285,10 @@ fn settle(view: &ChannelView, choice: &Choice) -> Option<Result<Settled, Refusal
     is_known.then(|| choice.settle(&view.codecs).map_err(not_acceptable))
 }
 
-/// Fields of an entry point's answer. One that was decided for this client, and not by its URL, is for no cache.
+/// What was decided for an entry point, and what it was decided by where that is not the URL alone.
 fn decided(head: &mut ResponseHead<'_>, decision: &str, by_url: bool) {
     head.cors().decision(decision);
     if !by_url {
-        head.caching(Caching::NoStore).vary("Accept, User-Agent, X-Video-Codec, X-Audio-Codec, X-Container");
+        head.vary("Accept, User-Agent, X-Video-Codec, X-Audio-Codec, X-Container");
     }
 }

@@ -37,6 +37,7 @@ use crate::metrics::{Format, ShardMetrics};
 use crate::session::viewers::{Asked, SegmentViewers, ViewerKey};
 use crate::store::Arena;
 use crate::time::Now;
+use crate::timeline::Numbers;
 use deadlines::Deadlines;
 use mesh::Mesh;
 use mirror::Mirror;
@@ -67,8 +68,8 @@ pub(crate) struct Shard {
     /// Listening sockets, to be shut when the shard drains.
     pub listeners: RefCell<Vec<RawFd>>,
     date: RefCell<HttpDate>,
-    /// Media sequence numbers that ended sessions reached, by channel index.
-    pub last_sequences: RefCell<HashMap<u32, u64>>,
+    /// Numbers that ended sessions reached, by channel index.
+    pub last_numbers: RefCell<HashMap<u32, Numbers>>,
 }
 
 impl Shard {

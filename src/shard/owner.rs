@@ -49,7 +49,7 @@ pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, container: Option<Container
 
 fn open(shard: &Rc<Shard>, channel: u32, now: Now) -> Rc<Owned> {
     let entry = &shard.relay.channels[channel as usize];
-    let last = shard.last_sequences.borrow().get(&channel).copied();
+    let last = shard.last_numbers.borrow().get(&channel).copied();
     let session = Session::open(entry.session.clone(), shard.arena.clone(), last, now);
     tracing::info!(channel = entry.config.id, shard = shard.index, epoch = session.epoch().id, "session opened");
     let owned = Rc::new(Owned {
@@ -124,10 +124,9 @@ impl Owned {
         }
         shard.owned.borrow_mut().remove(&self.channel);
         let entry = &shard.relay.channels[self.channel as usize];
-        let last = catch_unwind(AssertUnwindSafe(|| self.session.borrow().last_sequence())).unwrap_or(0);
-        let mut last_sequences = shard.last_sequences.borrow_mut();
-        let known = last_sequences.entry(self.channel).or_insert(last);
-        *known = last.max(*known);
+        if let Ok(last) = catch_unwind(AssertUnwindSafe(|| self.session.borrow().last_numbers())) {
+            shard.last_numbers.borrow_mut().insert(self.channel, last);
+        }
         entry.shared.publish(ChannelView::default());
         entry.shared.counters.origin_up.set(0);
         tracing::info!(channel = entry.config.id, shard = shard.index, why, "session closed");

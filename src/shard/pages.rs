@@ -1,42 +1,85 @@
-//! Answers that are text about the relay itself: health, metrics, API, the channel list, the index.
+//! Answers that are not media: health, metrics, API, the channel list, the page.
 
 use super::Shard;
 use crate::api::{self, ChannelRow, Report};
+use crate::http::fields::Field;
+use crate::http::request::Head;
 use crate::http::response::Status;
-use crate::m3u;
+use crate::limits::PAGE_JSON_MS;
 use crate::route::Route;
-use std::fmt::Write;
+use crate::{m3u, web};
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
 pub(crate) struct Page {
     pub status: Status,
     pub content_type: &'static str,
-    pub body: String,
+    pub body: Cow<'static, [u8]>,
+    /// Of bytes whose tag is known, with its quotes; others are hashed.
+    pub etag: Option<&'static str>,
+    /// Whether `body` is gzipped.
+    pub is_gzip: bool,
+    /// Further fields.
+    pub fields: &'static [(&'static str, &'static str)],
 }
 
-/// Renders `route`, or `None` when this listener does not have it. `host`: the request's Host field.
-pub(crate) fn render(shard: &Shard, route: &Route, is_admin: bool, host: &[u8]) -> Option<Page> {
+/// Renders `route`, or `None` when this listener does not have it. `head`: of the request, for its Host and Accept-Encoding.
+pub(crate) fn render(shard: &Shard, route: &Route, is_admin: bool, head: &Head<'_>) -> Option<Page> {
+    let has_page = !is_admin && shard.relay.config.server.page;
     match route {
         Route::Health => Some(text(Status::Ok, "ok\n".into())),
         Route::Ready => Some(ready(shard)),
         Route::Metrics if is_admin => {
             let body = api::metrics_text(&report(shard));
-            Some(Page { status: Status::Ok, content_type: "text/plain; version=0.0.4; charset=utf-8", body })
+            Some(Page { content_type: "text/plain; version=0.0.4; charset=utf-8", ..text(Status::Ok, body) })
         }
         Route::ApiChannels if is_admin => Some(json(api::channels_json(&report(shard)))),
         Route::ApiSessions if is_admin => Some(json(api::sessions_json(&report(shard)))),
-        Route::ChannelList if !is_admin => Some(channel_list(shard, host)),
-        Route::Index if !is_admin => Some(index(shard)),
+        Route::ChannelList if !is_admin => Some(channel_list(shard, head.field(Field::Host).unwrap_or_default())),
+        Route::Index if has_page => asset(web::INDEX, head),
+        Route::Web { file } if has_page && file == "channels.json" => Some(page_channels(shard)),
+        Route::Web { file } if has_page => asset(file, head),
         _ => None,
     }
 }
 
 fn text(status: Status, body: String) -> Page {
-    Page { status, content_type: "text/plain; charset=utf-8", body }
+    let body = body.into_bytes().into();
+    Page { status, content_type: "text/plain; charset=utf-8", body, etag: None, is_gzip: false, fields: &[] }
 }
 
 fn json(body: String) -> Page {
-    Page { status: Status::Ok, content_type: "application/json", body }
+    Page { content_type: "application/json", ..text(Status::Ok, body) }
+}
+
+/// A file of the page, gzipped for who takes that.
+fn asset(name: &str, head: &Head<'_>) -> Option<Page> {
+    let asset = web::asset(name)?;
+    let accepted = head.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"accept-encoding"));
+    let is_gzip = accepted.is_some_and(|(_, value)| web::accepts_gzip(value));
+    Some(Page {
+        status: Status::Ok,
+        content_type: asset.media_type,
+        body: if is_gzip { asset.gzip } else { asset.plain }.into(),
+        etag: Some(if is_gzip { asset.etag_gzip } else { asset.etag }),
+        is_gzip,
+        fields: web::PAGE_FIELDS,
+    })
+}
+
+thread_local! {
+    /// What this shard rendered last for the page, and when, monotonic microseconds: a hundred open pages cost what one does.
+    static PAGE_CHANNELS: RefCell<Option<(u64, String)>> = const { RefCell::new(None) };
+}
+
+fn page_channels(shard: &Shard) -> Page {
+    let now = shard.now();
+    let body = PAGE_CHANNELS.with_borrow_mut(|kept| match kept {
+        Some((at_us, body)) if now.mono_us - *at_us < PAGE_JSON_MS * 1_000 => body.clone(),
+        _ => kept.insert((now.mono_us, api::page_json(&report(shard), now))).1.clone(),
+    });
+    Page { fields: web::PAGE_FIELDS, ..json(body) }
 }
 
 fn ready(shard: &Shard) -> Page {
@@ -79,19 +122,5 @@ fn channel_list(shard: &Shard, host: &[u8]) -> Page {
         logo: c.config.logo.as_deref(),
         language: c.config.language.as_deref(),
     });
-    Page { status: Status::Ok, content_type: "audio/x-mpegurl; charset=utf-8", body: m3u::export(&base, channels) }
-}
-
-fn index(shard: &Shard) -> Page {
-    let mut body = String::from("millrace\n\n");
-    for channel in &shard.relay.channels {
-        let id = &channel.config.id;
-        let _ = writeln!(
-            body,
-            "{}\n  HLS      /relay/channel/{id}/index.m3u8\n  MPEG-TS  /relay/channel/{id}/stream.ts",
-            channel.config.name
-        );
-    }
-    body.push_str("\nall channels  /channels.m3u\n");
-    text(Status::Ok, body)
+    Page { content_type: "audio/x-mpegurl; charset=utf-8", ..text(Status::Ok, m3u::export(&base, channels)) }
 }

@@ -1,11 +1,12 @@
 //! The process-wide directory: configuration, channels with their owners, and what shards show each other.
 
 use super::pacemaker::Heart;
-use crate::config::{self, Config};
-use crate::metrics::ShardMetrics;
+use crate::config::{self, Config, RouteFormat, RouteRule};
+use crate::metrics::{Format, ShardMetrics};
 use crate::mpegts::mux::MuxConfig;
 use crate::package::cmaf::CmafPackageConfig;
 use crate::package::mpegts::TsPackageConfig;
+use crate::route::rules::{OwnRule, Rules};
 use crate::session::shared::ChannelShared;
 use crate::session::{RingSize, SessionConfig};
 use crate::time::Now;
@@ -20,6 +21,8 @@ pub struct Relay {
     pub config: Config,
     pub channels: Vec<Channel>,
     pub by_id: HashMap<String, u32>,
+    /// Which format clients get that say nothing themselves.
+    pub rules: Rules,
     pub shards: Vec<ShardFront>,
     /// Set once: no new connections, finish what is being sent.
     pub draining: AtomicBool,
@@ -63,6 +66,7 @@ impl Relay {
         let idle_ms = config.idle.session_ms.min(config.idle.variant_ms);
         Relay {
             touch_interval_us: (idle_ms * 1_000 / 8).min(1_000_000),
+            rules: Rules::new(config.routes.iter().map(own_rule)),
             channels,
             by_id,
             shards: (0..shards).map(|_| ShardFront::default()).collect(),
@@ -72,6 +76,16 @@ impl Relay {
             config,
         }
     }
+}
+
+fn own_rule(rule: &RouteRule) -> OwnRule {
+    let format = match rule.format {
+        RouteFormat::HlsTs => Format::HlsTs,
+        RouteFormat::HlsFmp4 => Format::HlsFmp4,
+        RouteFormat::Dash => Format::Dash,
+        RouteFormat::MpegTs => Format::MpegTs,
+    };
+    OwnRule { name: rule.name.clone(), user_agent: rule.user_agent.clone(), format }
 }
 
 /// Rendezvous hashing: the shard whose hash with the channel's id is highest, so that another number of shards moves few channels.

@@ -24,6 +24,7 @@ use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
 use crate::time::UtcDate;
 use glommio::net::TcpStream;
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -114,7 +115,7 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         write_options(&mut out, &on.shard.date(), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
-    match route(Target::new(asked.head.target()), &client(asked.head)) {
+    match route(Target::new(asked.head.target()), &client(asked.head), &on.shard.relay.rules) {
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
@@ -155,23 +156,28 @@ fn media_channel(route: &Route) -> Option<&str> {
 }
 
 async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Result<Next> {
-    let host = asked.head.field(Field::Host).unwrap_or_default();
-    let Some(page) = pages::render(on.shard, &route, on.is_admin, host) else {
+    let Some(page) = pages::render(on.shard, &route, on.is_admin, asked.head) else {
         return on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await;
     };
     let mut out = Vec::with_capacity(page.body.len() + 512);
-    let etag = format!("\"{:016x}\"", fnv1a(page.body.as_bytes(), 0));
+    let etag = page.etag.map_or_else(|| format!("\"{:016x}\"", fnv1a(&page.body, 0)).into(), Cow::Borrowed);
     if page.status == Status::Ok && asked.has(&etag) {
         write_not_modified(&mut out, &on.shard.date(), asked.persistence, &etag, Caching::NoCache);
         return on.send(Status::NotModified, &out).await;
     }
     let mut head = ResponseHead::new(&mut out, page.status, &on.shard.date(), asked.persistence);
     head.content_type(page.content_type).content_length(page.body.len() as u64).etag(&etag).caching(Caching::NoCache);
+    for (name, value) in page.fields {
+        head.field(name, value);
+    }
+    if page.is_gzip {
+        head.field("Content-Encoding", "gzip");
+    }
     if matches!(route, Route::ChannelList) {
         head.cors();
     }
     head.end();
-    on.send_with_body(asked, page.status, out, page.body.as_bytes()).await
+    on.send_with_body(asked, page.status, out, &page.body).await
 }
 
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {

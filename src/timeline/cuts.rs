@@ -81,7 +81,7 @@ impl Cutter {
             max: (config.segment_max_ms as i64 * 90).max(config.segment_target_ms as i64 * 90),
             limit: target_duration_s * 90_000 + 44_999,
             next_segment: epoch.id,
-            discontinuity_sequence: epoch.first_discontinuity_sequence(),
+            discontinuity_sequence: epoch.discontinuity_sequence,
             open: None,
             broke: false,
             last_key: None,

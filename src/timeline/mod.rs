@@ -39,42 +39,53 @@ pub use place::Timeline;
 use crate::es::{Key, SampleMeta, TrackId, TrackKind};
 use crate::time::{MediaTime, Now, Ts33};
 
-/// Identifies one uninterrupted run of a channel's session. It stands in every media URL.
+/// Identifies one uninterrupted run of a channel's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch {
-    /// max(last known media sequence + 1, unix seconds at the session's start): the first media sequence number.
+    /// max(last known media sequence + 1, unix seconds at the session's start): the first media sequence number. It stands in every
+    /// media URL.
     pub id: u64,
+    /// The discontinuity sequence number of its first segment, from 1.
+    pub discontinuity_sequence: u64,
+}
+
+/// How far a channel's numbers have come in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Highest media sequence number.
+    pub segment: u64,
+    /// Highest discontinuity sequence number.
+    pub discontinuity_sequence: u64,
 }
 
 impl Epoch {
-    /// The epoch of a session that begins now. `last_known_sequence`: the highest media sequence number that any earlier session of the
-    /// channel is known to have used; `None` after a restart of the process, when unix seconds alone keep numbers from going back
-    /// (segments are at least one second long).
-    pub fn begin(last_known_sequence: Option<u64>, now: Now) -> Epoch {
-        Epoch { id: last_known_sequence.map_or(0, |last| last.saturating_add(1)).max(now.unix_us / 1_000_000) }
-    }
-
-    /// The first discontinuity sequence number: the epoch's time since 2026 in units of [`DISCONTINUITY_UNIT_S`].
+    /// The epoch of a session that begins now. `last_known`: the numbers that earlier sessions of the channel used; `None` after a restart of
+    /// the process, when unix seconds alone keep media sequence numbers from going back (segments are at least one second long).
     ///
-    /// Epochs that a player meets one after the other must differ in it: hls.js takes equal numbers for one timeline, puts the new
-    /// epoch's samples in another place than its playlist says, and stands still for as long as the epoch before was old (measured: 20 s).
-    /// It is not unix seconds, for hls.js walks an array of that length at every level it loads (measured: 10 million are unnoticed,
-    /// 1.8 billion hang the page).
-    pub fn first_discontinuity_sequence(self) -> u64 {
-        self.id.saturating_sub(UNIX_S_2026) / DISCONTINUITY_UNIT_S
-    }
-
-    /// The lowest id whose first discontinuity sequence number is above `last`: with it a session that comes back does not regress.
-    pub fn id_after_discontinuity(last: u64) -> u64 {
-        last.saturating_add(1).saturating_mul(DISCONTINUITY_UNIT_S).saturating_add(UNIX_S_2026)
+    /// Discontinuity sequence numbers of epochs that a player meets one after the other must differ: hls.js takes equal ones for one
+    /// timeline, puts the new epoch's samples in another place than its playlist says, and stands still for as long as the epoch before was
+    /// old (measured: 20 s). So the first one is unix time in units of [`DISCONTINUITY_UNIT_S`]; but modulo [`DISCONTINUITY_UNITS`], for
+    /// hls.js walks an array of that length at every playlist it loads (measured: 5 million cost 0.24 s each time, 1.8 billion hang the
+    /// page). Within a process it never goes back; over a restart it may, once in six days.
+    pub fn begin(last_known: Option<Numbers>, now: Now) -> Epoch {
+        let unix_s = now.unix_us / 1_000_000;
+        let after = last_known.map_or(Numbers::default(), |last| Numbers {
+            segment: last.segment.saturating_add(1),
+            discontinuity_sequence: last.discontinuity_sequence.saturating_add(1),
+        });
+        let discontinuity_sequence = 1 + unix_s / DISCONTINUITY_UNIT_S % DISCONTINUITY_UNITS;
+        Epoch {
+            id: after.segment.max(unix_s),
+            discontinuity_sequence: after.discontinuity_sequence.max(discontinuity_sequence),
+        }
     }
 }
 
-/// 2026-01-01T00:00:00Z, seconds since 1970.
-const UNIX_S_2026: u64 = 1_767_225_600;
-
 /// Seconds: about what passes until a player has the first segment of an epoch, so that no two epochs it plays share a unit.
 const DISCONTINUITY_UNIT_S: u64 = 4;
+
+/// Six days of units.
+const DISCONTINUITY_UNITS: u64 = 1 << 17;
 
 #[derive(Clone, Copy, Debug)]
 pub struct TimelineConfig {
@@ -101,7 +112,7 @@ pub struct RawTiming {
 pub struct Cut {
     /// Media sequence number of the segment that begins here.
     pub segment: u64,
-    /// Number of discontinuities up to and with this cut, from [`Epoch::first_discontinuity_sequence`] on (EXT-X-DISCONTINUITY-SEQUENCE).
+    /// Number of discontinuities up to and with this cut, from [`Epoch::discontinuity_sequence`] on (EXT-X-DISCONTINUITY-SEQUENCE).
     pub discontinuity_sequence: u64,
     /// PTS of the sample that begins the segment.
     pub start: MediaTime,

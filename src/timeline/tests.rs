@@ -5,8 +5,8 @@ use super::*;
 use crate::time::{WRAP_33, ticks_from_us};
 
 const START: Now = Now { mono_us: 5_000_000, unix_us: 1_800_000_000_000_000 };
-/// Minutes from 2026-01-01 to `START`.
-const FIRST_DISCONTINUITY_SEQUENCE: u64 = 8_193_600;
+/// 1,800,000,000 s / 4 s modulo 131,072, and one.
+const FIRST_DISCONTINUITY_SEQUENCE: u64 = 29_825;
 const CONFIG: TimelineConfig = TimelineConfig { segment_target_ms: 2_000, segment_max_ms: 4_000 };
 
 /// A source of 25 fps video without B pictures and a key every `gop` frames, audio 0.3 s behind it.
@@ -58,19 +58,24 @@ fn raw(track: u16, kind: TrackKind, dts: Option<u64>, key: Key) -> RawTiming {
     RawTiming { track: TrackId(track), kind, pts: dts, dts, key, header_len: 0, corrupt: false }
 }
 
+fn numbers(segment: u64, discontinuity_sequence: u64) -> Option<Numbers> {
+    Some(Numbers { segment, discontinuity_sequence })
+}
+
 #[test]
 fn an_epoch_never_begins_below_what_is_known() {
     assert_eq!(Epoch::begin(None, START).id, 1_800_000_000);
-    assert_eq!(Epoch::begin(Some(7), START).id, 1_800_000_000);
-    assert_eq!(Epoch::begin(Some(1_900_000_000), START).id, 1_900_000_001);
+    assert_eq!(Epoch::begin(numbers(7, 0), START).id, 1_800_000_000);
+    assert_eq!(Epoch::begin(numbers(1_900_000_000, 0), START).id, 1_900_000_001);
+    assert_eq!(Epoch::begin(numbers(7, 900_000), START).discontinuity_sequence, 900_001);
 }
 
 #[test]
 fn epochs_a_segment_apart_differ_in_discontinuity_sequence() {
-    let [first, restarted] = [1_800_000_000, 1_800_000_004].map(|id| Epoch { id });
-    assert!(restarted.first_discontinuity_sequence() > first.first_discontinuity_sequence());
-    let after = Epoch { id: Epoch::id_after_discontinuity(restarted.first_discontinuity_sequence()) };
-    assert_eq!(after.first_discontinuity_sequence(), restarted.first_discontinuity_sequence() + 1);
+    let later = START.plus_us(4_000_000);
+    let [first, restarted] = [START, later].map(|now| Epoch::begin(None, now).discontinuity_sequence);
+    assert_eq!((first, restarted), (FIRST_DISCONTINUITY_SEQUENCE, FIRST_DISCONTINUITY_SEQUENCE + 1));
+    assert_eq!(Epoch::begin(numbers(0, restarted), later).discontinuity_sequence, restarted + 1);
 }
 
 #[test]

@@ -18,6 +18,7 @@ const SEEN_BY: &[(&str, &str)] = &[
     ("server.cores", "keys::listeners_shards_and_cores"),
     ("server.shutdown_ms", "life::sigterm_waits_for_a_stuck_reader_no_longer_than_it_was_told"),
     ("server.steering", "keys::steering"),
+    ("server.page", "keys::the_page_can_be_switched_off"),
     ("log.level", "keys::the_log"),
     ("log.format", "keys::the_log"),
     ("origin.connect_ms", "keys::clocks_of_origins"),
@@ -117,6 +118,15 @@ fn steering() {
         relay.await_metric("millrace_accepted_total", &label, PATIENCE, |now| now - before >= 20.0);
         drop(clients);
     }
+}
+
+#[test]
+fn the_page_can_be_switched_off() {
+    let relay = Setup::new().key("server.page", false).start();
+    for path in ["/", "/web/page.css", "/web/channels.json"] {
+        assert!(relay.get(path).expect(404).text().contains("no such resource"), "{path}");
+    }
+    relay.get("/channels.m3u").expect(200);
 }
 
 #[test]

@@ -56,7 +56,9 @@ fn a_failed_origin_is_a_502_that_gives_nothing_away() {
     for path in ["/api/v1/sessions", "/api/v1/channels", "/metrics"] {
         assert_tells_nothing(&relay.admin_get(path).expect(200).text());
     }
-    assert_tells_nothing(&relay.get("/channels.m3u").expect(200).text());
+    for path in ["/channels.m3u", "/web/channels.json"] {
+        assert_tells_nothing(&relay.get(path).expect(200).text());
+    }
     for secret in ["s3cret", "t0ken"] {
         assert!(!relay.log().contains(secret), "the log holds {secret}:\n{}", relay.log());
     }
@@ -114,15 +116,17 @@ fn noise(state: &mut u64) -> u8 {
 fn head_answers_from_rules_and_opens_no_origin() {
     let (relay, channel) = relay();
     let mut client = relay.connect();
-    for (path, media_type) in [
-        ("/relay/channel/live/stream.ts", "video/mp2t"),
-        ("/relay/channel/live/index.m3u8", "application/vnd.apple.mpegurl"),
-        ("/relay/channel/live/stream?format=hls", "application/vnd.apple.mpegurl"),
-        ("/relay/channel/live/manifest.mpd", "application/dash+xml"),
+    let (hls, dash, ts) = ("application/vnd.apple.mpegurl", "application/dash+xml", "video/mp2t");
+    for (path, media_type, caching, varies) in [
+        ("/relay/channel/live/stream.ts", ts, "no-store", false),
+        ("/relay/channel/live/index.m3u8", hls, "no-store", true),
+        ("/relay/channel/live/index.m3u8?format=hls-ts", hls, "public, max-age=1", false),
+        ("/relay/channel/live/stream?format=hls", hls, "no-store", true),
+        ("/relay/channel/live/manifest.mpd", dash, "public, max-age=1", false),
     ] {
         let answer = client.request("HEAD", path, "").expect(200);
         assert_eq!(answer.field("content-type"), Some(media_type), "{path}");
-        assert_decided(&answer);
+        assert_decided(&answer, caching, varies);
     }
     client.request("HEAD", "/relay/channel/none/stream.ts", "").expect(404);
     let list = client.get("/channels.m3u").expect(200);
@@ -132,11 +136,11 @@ fn head_answers_from_rules_and_opens_no_origin() {
     assert_eq!(relay.metric("millrace_sessions", ""), 0.0);
 }
 
-/// An answer whose format depends on the request says so, to caches and to people.
+/// An answer whose format depends on more than its URL says so, to caches and to people.
 #[track_caller]
-fn assert_decided(answer: &Response) {
-    assert_eq!(answer.field("cache-control"), Some("no-store"));
-    assert!(answer.field("vary").is_some_and(|v| v.contains("User-Agent")), "{:?}", answer.fields);
+fn assert_decided(answer: &Response, caching: &str, varies: bool) {
+    assert_eq!(answer.field("cache-control"), Some(caching), "{:?}", answer.fields);
+    assert_eq!(answer.field("vary").is_some_and(|v| v.contains("User-Agent")), varies, "{:?}", answer.fields);
     assert!(answer.field("x-relay-decision").is_some_and(|v| v.contains("; ")), "{:?}", answer.fields);
     assert_eq!(answer.field("access-control-allow-origin"), Some("*"));
 }
@@ -155,7 +159,8 @@ fn the_format_follows_extension_parameter_and_user_agent() {
     assert!(decision(&format!("{stream}?format=hls-ts"), "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision(&format!("{stream}?format=auto"), "Lavf/60.3.100").starts_with("mpegts; "));
     assert!(decision("/relay/channel/live/stream.ts", "Mozilla/5.0").starts_with("mpegts; "));
-    assert!(decision("/relay/channel/live/index.m3u8", "VLC/3.0.20").starts_with("hls-fmp4; "));
+    assert!(decision("/relay/channel/live/index.m3u8", "Mozilla/5.0").starts_with("hls-fmp4; "));
+    assert!(decision("/relay/channel/live/index.m3u8", "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision("/relay/channel/live/index.m3u8?format=hls-ts", "VLC/3.0.20").starts_with("hls-ts; "));
     assert!(decision("/relay/channel/live/manifest.mpd", "Mozilla/5.0").starts_with("dash; "));
 }
@@ -386,4 +391,31 @@ fn a_client_may_close_its_side_and_still_gets_its_answer() {
     client.write("GET /healthz HTTP/1.1\r\nHost: relay.test\r\n\r\n");
     client.stream.shutdown(std::net::Shutdown::Write).expect("open until now");
     assert_eq!(client.answer("GET").expect("an answer").status, 200);
+}
+
+#[test]
+fn the_page_comes_gzipped_or_plain_with_a_strict_policy() {
+    let (relay, channel) = relay();
+    let mut client = relay.connect();
+    let plain = client.get("/").expect(200);
+    assert_eq!(
+        (plain.field("content-encoding"), plain.field("content-type")),
+        (None, Some("text/html; charset=utf-8"))
+    );
+    let policy = plain.field("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(plain.field("x-content-type-options"), Some("nosniff"));
+    let gzip = client.request("GET", "/", "Accept-Encoding: br, gzip\r\n").expect(200);
+    assert_eq!((gzip.field("content-encoding"), gzip.field("vary")), (Some("gzip"), Some("Accept-Encoding")));
+    assert!(gzip.body.starts_with(&[0x1f, 0x8b]) && gzip.body.len() < plain.body.len());
+    assert_ne!(gzip.field("etag"), plain.field("etag"), "two representations, two tags");
+    let etag = format!("If-None-Match: {}\r\n", plain.field("etag").expect("a tag"));
+    client.request("GET", "/", &etag).expect(304);
+    client.request("HEAD", "/web/hls.min.js", "").expect(200);
+    client.get("/web/none.js").expect(404);
+    Client::connect(relay.admin).get("/").expect(404);
+    let json = client.get("/web/channels.json").expect(200);
+    let page: serde_json::Value = serde_json::from_slice(&json.body).expect("JSON");
+    assert_eq!(page["channels"][0]["id"].as_str(), Some("live"));
+    assert_eq!(origin::shared().opened(channel), 0, "looking is not watching");
 }

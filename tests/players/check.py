@@ -231,6 +231,7 @@ def check_playlists(url, label, binaries, folder):
         yield name, checker(["node", str(HERE / "playlists.mjs"), *files], "Node.js")
     else:
         yield name, Verdict(skipped="the players' modules are not installed")
+    yield f"{label} playlists by hlsrules.py", checker([sys.executable, str(HERE / "hlsrules.py"), *files], "Python")
     strict = "import m3u8, sys\nfor file in sys.argv[1:]: m3u8.parser.parse(open(file).read(), strict=True)"
     yield f"{label} playlists by m3u8", checker([python_of(binaries), "-c", strict, *files], "the Python module m3u8")
 
@@ -260,11 +261,13 @@ def check_dash(demo, binaries, folder):
     """The MPD by its checker; each segment that it lists by its boxes; requests too early and too late."""
     url = demo.url(1, DASH)
     text = fetch(url).decode()
-    (folder / "manifest.mpd").write_text(text)
-    if (HERE / "mpd.py").is_file():
-        yield "MPD by mpd.py", checker([python_of(binaries), str(HERE / "mpd.py"), str(folder / "manifest.mpd")], "Python")
+    file = folder / "manifest.mpd"
+    file.write_text(text)
+    if (HERE / "node_modules").is_dir():
+        yield "MPD by mpd-parser", checker(["node", str(HERE / "playlists.mjs"), str(file)], "Node.js")
     else:
-        yield "MPD by mpd.py", Verdict(skipped="mpd.py is not there")
+        yield "MPD by mpd-parser", Verdict(skipped="the players' modules are not installed")
+    yield "MPD by mpd.py", checker([python_of(binaries), str(HERE / "mpd.py"), str(file)], "the Python module mpegdash")
     yield "MPD lists what is served", cmaf.check_mpd(text, url, fetch)
 
 

@@ -175,7 +175,7 @@ impl Check {
         self.discontinuities += u64::from(cut.discontinuity);
         let Some(last) = self.cut.replace(cut) else {
             let numbers = (cut.segment, cut.discontinuity_sequence);
-            ensure!(numbers == (self.epoch.id, self.epoch.first_discontinuity_sequence()), "first numbers: {cut:?}");
+            ensure!(numbers == (self.epoch.id, self.epoch.discontinuity_sequence), "first numbers: {cut:?}");
             ensure!(!cut.discontinuity && cut.previous_duration == 0, "first cut: {cut:?}");
             return Ok(());
         };

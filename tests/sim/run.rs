@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, Track, TrackId, TrackKind, TsStream, VideoParams};
 use millrace::time::{MediaTime, Now, Ts33, ticks_from_us};
 use millrace::timeline::pacer::{Pacer, PacerConfig};
-use millrace::timeline::{DropReason, Epoch, RawTiming, Timeline, TimelineConfig};
+use millrace::timeline::{DropReason, Epoch, Numbers, RawTiming, Timeline, TimelineConfig};
 
 /// An offset from content time to time stamps, and from which mux time on the PCR and each stream use it.
 struct Base {
@@ -249,8 +249,9 @@ impl Run {
     fn restart(&mut self, mux: i64) {
         let stepped_back = self.unix_offset_us + (self.mono_start_us as i64) < UNIX_START_US;
         let last = self.check.last_cut();
-        let number = |cut: millrace::timeline::Cut| {
-            cut.segment.max(Epoch::id_after_discontinuity(cut.discontinuity_sequence).saturating_sub(1))
+        let number = |cut: millrace::timeline::Cut| Numbers {
+            segment: cut.segment,
+            discontinuity_sequence: cut.discontinuity_sequence,
         };
         let known = if stepped_back || self.rng.percent(50) { last.map(number) } else { None };
         let config = TimelineConfig { segment_target_ms: self.plan.target_ms, segment_max_ms: self.plan.max_ms };
@@ -260,7 +261,7 @@ impl Run {
         let now = Now { unix_us: now.unix_us + 2_000_000, ..now };
         let epoch = Epoch::begin(known, now);
         assert!(last.is_none_or(|last| epoch.id > last.segment), "the epoch {epoch:?} goes back");
-        let sequence = epoch.first_discontinuity_sequence();
+        let sequence = epoch.discontinuity_sequence;
         let follows = |last: millrace::timeline::Cut| sequence > last.discontinuity_sequence;
         assert!(known.is_none() || last.is_none_or(follows), "the discontinuity sequence {sequence} goes back");
         self.timeline = Timeline::new(config, epoch, now);

@@ -1,4 +1,4 @@
-//! Self-framing audio (ADTS, LATM, MPEG audio, AC-3, E-AC-3) into samples: what the codecs share.
+//! Self-framing audio (ADTS, LATM, MPEG audio, AC-3, E-AC-3, Opus with its control headers) into samples: what the codecs share.
 //!
 //! The framer locks on two consecutive headers of one kind; from then on a frame is emitted as soon as it is whole, without
 //! waiting for what follows. Where bytes were lost it searches again. How the stream is cut into PES packets makes no
@@ -9,6 +9,7 @@
 use super::stamps::{Clock, Stamp, Stamps};
 use super::{Frame, FramerStats, PesPayload};
 use crate::es::latm::Latm;
+use crate::es::opus::{self, ChannelMapping};
 use crate::es::{AudioParams, Codec, Key, Params, aac, ac3, latm, mpegaudio};
 use crate::limits::PES_BYTES_MAX;
 
@@ -48,6 +49,8 @@ pub enum Family {
     Mpeg,
     /// AC-3 and E-AC-3.
     Ac3,
+    /// Opus.
+    Opus,
 }
 
 impl Family {
@@ -60,6 +63,7 @@ impl Family {
             (Family::Mpeg, [0xff, ..]) => mpegaudio::probe(data),
             (Family::Mpeg, [0x56, ..]) => latm::probe(data),
             (Family::Ac3, [0x0b, ..]) => ac3::probe(data),
+            (Family::Opus, [0x7f, ..]) => opus::probe(data),
             _ => Probe::Bad,
         }
     }
@@ -70,16 +74,9 @@ impl Family {
         let found = match self {
             Family::Mpeg => memchr::memchr2(0xff, 0x56, rest),
             Family::Ac3 => memchr::memchr(0x0b, rest),
+            Family::Opus => memchr::memchr(0x7f, rest),
         };
         Some(from + found?)
-    }
-
-    fn params(self, sample: &[u8], codec: Codec) -> Option<AudioParams> {
-        match codec {
-            Codec::Aac => aac::params(sample),
-            Codec::Mp2 | Codec::Mp3 => mpegaudio::params(sample),
-            _ => ac3::params(sample),
-        }
     }
 }
 
@@ -124,6 +121,8 @@ pub struct AudioFramer {
     stamps: Stamps,
     clock: Clock,
     latm: Latm,
+    /// What the PMT says of Opus channels; `None`: nothing that is understood.
+    opus_mapping: Option<ChannelMapping>,
     /// ADTS frames rewritten from LATM.
     rewritten: Vec<u8>,
     /// [`SyncFrame::config`] and extensions that `params` was made of.
@@ -143,15 +142,24 @@ impl AudioFramer {
             carry: Vec::new(),
             carry_corrupt: false,
             group: None,
-            extensions: (family == Family::Mpeg).then_some(0),
+            extensions: (family != Family::Ac3).then_some(0),
             stamps: Stamps::default(),
             clock: Clock::default(),
             latm: Latm::default(),
+            opus_mapping: Some(ChannelMapping::default()),
             rewritten: Vec::new(),
             config: None,
             params: None,
             params_version: 0,
             stats: FramerStats::default(),
+        }
+    }
+
+    /// How the streams of Opus packets become channels, in force from the next sample on.
+    pub fn set_opus_mapping(&mut self, mapping: Option<ChannelMapping>) {
+        if mapping != self.opus_mapping {
+            self.opus_mapping = mapping;
+            self.config = None;
         }
     }
 
@@ -354,7 +362,7 @@ impl AudioFramer {
         let config = Some((head.codec, head.config, group.extensions));
         if config != self.config && (!corrupt || self.params.is_none()) {
             self.config = config;
-            self.update_params(data, head.codec);
+            self.update_params(data, head);
         }
         let stamp = self.clock.stamp(given, head.samples as u64, head.sample_rate as u64);
         emit(Frame {
@@ -370,12 +378,22 @@ impl AudioFramer {
         });
     }
 
-    fn update_params(&mut self, sample: &[u8], codec: Codec) {
-        let params = self.family.params(sample, codec).map(Params::Audio);
+    fn update_params(&mut self, sample: &[u8], head: SyncFrame) {
+        let codec = head.codec;
+        let params = self.describe(sample, head).map(Params::Audio);
         if codec != self.codec || params != self.params {
             self.codec = codec;
             self.params = params;
             self.params_version += 1;
+        }
+    }
+
+    fn describe(&self, sample: &[u8], head: SyncFrame) -> Option<AudioParams> {
+        match head.codec {
+            Codec::Aac => aac::params(sample),
+            Codec::Mp2 | Codec::Mp3 => mpegaudio::params(sample),
+            Codec::Opus => self.opus_mapping.as_ref()?.params(sample.get(head.header_len as usize..)?),
+            _ => ac3::params(sample),
         }
     }
 

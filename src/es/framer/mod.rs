@@ -13,6 +13,7 @@ mod whole;
 use super::h264::H264;
 use super::h265::H265;
 use super::mpeg2video::Mpeg2Video;
+use super::opus::ChannelMapping;
 use super::{Codec, Key, Params};
 use crate::limits::PES_BUFFER_KEPT_BYTES;
 use crate::time::Ts33;
@@ -42,7 +43,7 @@ pub struct Frame<'a> {
     pub pts: Option<Ts33>,
     pub dts: Option<Ts33>,
     pub key: Key,
-    /// Bytes of framing in front of the raw frame (ADTS), 0 otherwise.
+    /// Bytes of framing in front of the raw frame (ADTS, Opus), 0 otherwise.
     pub header_len: u8,
     pub corrupt: bool,
     /// The codec in force for this frame.
@@ -102,9 +103,18 @@ impl Framer {
             Codec::Mpeg2Video => Inner::Mpeg2Video(Box::new(VideoFramer::new(Mpeg2Video::new()))),
             Codec::Aac | Codec::Mp2 | Codec::Mp3 => Inner::Audio(Box::new(AudioFramer::new(Family::Mpeg, codec))),
             Codec::Ac3 | Codec::Eac3 => Inner::Audio(Box::new(AudioFramer::new(Family::Ac3, codec))),
+            Codec::Opus => Inner::Audio(Box::new(AudioFramer::new(Family::Opus, codec))),
             _ => Inner::Whole(WholeFramer::new(codec)),
         };
         Framer { inner }
+    }
+
+    /// What the source says of the channels of an Opus track, in force from the next sample on; `None`: nothing that is understood, then the
+    /// track has no parameters. Stereo until this is called. Other codecs say it in their frames.
+    pub fn set_opus_mapping(&mut self, mapping: Option<ChannelMapping>) {
+        if let Inner::Audio(framer) = &mut self.inner {
+            framer.set_opus_mapping(mapping);
+        }
     }
 
     /// The codec in force after the frame emitted last; may differ from what the PMT said (MPEG audio layer, AAC declared

@@ -318,6 +318,9 @@ impl Core {
                 None => (Stream::new(entry.pid, codec), new_track(id, &entry, codec)),
             };
             stream.stream_type = entry.stream_type;
+            if let Some(framer) = &mut stream.framer {
+                framer.set_opus_mapping(kind::opus_mapping(entry.descriptors));
+            }
             describe(&mut track, &entry);
             self.streams.push(stream);
             self.tracks.push(track);

@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: look at the stream itself; a framer that finds another codec wins over this.
 
+use crate::es::opus::ChannelMapping;
 use crate::es::{AudioRole, Codec};
 use crate::mpegts::psi;
 
@@ -16,6 +17,8 @@ const TAG_AAC: u8 = 0x7c;
 const TAG_EXTENSION: u8 = 0x7f;
 /// descriptor_tag_extension of supplementary_audio_descriptor (EN 300 468 6.4.11).
 const TAG_EXT_SUPPLEMENTARY_AUDIO: u8 = 0x06;
+/// descriptor_tag_extension of opus_audio_descriptor (Opus in MPEG-TS, table 4-2).
+const TAG_EXT_OPUS: u8 = 0x80;
 
 /// The codec of a PMT entry; `None` for sections that the relay does not carry on: DSM-CC, AIT, other private tables.
 pub(super) fn codec(stream_type: u8, descriptors: &[u8], program_descriptors: &[u8]) -> Option<Codec> {
@@ -115,6 +118,16 @@ pub(super) fn audio_role(descriptors: &[u8]) -> AudioRole {
     }
 }
 
+/// What an opus_audio_descriptor says of the channels: stereo where there is none, `None` where it is reserved (FFmpeg writes 0xff for
+/// channels that it cannot describe).
+pub(super) fn opus_mapping(descriptors: &[u8]) -> Option<ChannelMapping> {
+    let described = psi::descriptors(descriptors).find_map(|(tag, body)| match (tag, body) {
+        (TAG_EXTENSION, [TAG_EXT_OPUS, rest @ ..]) => Some(ChannelMapping::of_descriptor(rest)),
+        _ => None,
+    });
+    described.unwrap_or_else(|| Some(ChannelMapping::default()))
+}
+
 /// format_identifier of the first registration_descriptor.
 fn registration(descriptors: &[u8]) -> Option<[u8; 4]> {
     psi::descriptors(descriptors).find(|d| d.0 == TAG_REGISTRATION).and_then(|d| d.1.first_chunk().copied())
@@ -139,6 +152,15 @@ mod tests {
         for sections in [0x05, 0x0a, 0x0b, 0x0c, 0x0d] {
             assert_eq!(codec(sections, &[], &[]), None);
         }
+    }
+
+    #[test]
+    fn opus_channels() {
+        // registration 'Opus'; extension, 2 bytes: opus_audio_descriptor, channel_config_code 6
+        let mapping = opus_mapping(b"\x05\x04Opus\x7f\x02\x80\x06").unwrap();
+        assert_eq!((mapping.channels, mapping.streams), (6, 4));
+        assert_eq!(opus_mapping(b"\x05\x04Opus\x7f\x02\x06\x06"), Some(ChannelMapping::default()));
+        assert_eq!(opus_mapping(b"\x05\x04Opus\x7f\x02\x80\xff"), None);
     }
 
     #[test]
