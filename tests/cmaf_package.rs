@@ -177,7 +177,13 @@ impl Rig {
 
     fn package(&mut self) -> &mut CmafPackager {
         let config = CmafPackageConfig { target_duration_s: 3, window_ms: 10_000 };
-        self.packager = Some(CmafPackager::new(self.arena.clone(), config, Epoch { id: EPOCH }, &self.feed, self.now));
+        self.packager = Some(CmafPackager::new(
+            self.arena.clone(),
+            config,
+            Epoch { id: EPOCH, discontinuity_sequence: EPOCH },
+            &self.feed,
+            self.now,
+        ));
         self.packager.as_mut().unwrap()
     }
 

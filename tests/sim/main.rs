@@ -143,7 +143,12 @@ fn cmaf_of_a_clean_stream_has_no_gap_and_leaves_nothing_out() {
         let cmaf = run.cmaf.as_ref().expect("it takes part");
         assert_eq!((cmaf.gaps, cmaf.discontinuities), (0, 0), "seed {seed}");
         // But for audio before the first cut, of two tracks.
-        assert!(cmaf.segments >= 20 && cmaf.left_out() <= 200, "seed {seed}: {} left out", cmaf.left_out());
+        assert!(
+            cmaf.segments >= 20 && cmaf.left_out() <= 200,
+            "seed {seed}: {} left out of {} segments",
+            cmaf.left_out(),
+            cmaf.segments
+        );
     }
 }
 

@@ -462,7 +462,7 @@ fn tracks(source: &Source, height: u32) -> Vec<Track> {
 fn track(stream: &Stream, height: u32) -> Track {
     let (codec, params) = match stream.kind {
         Kind::Video => (Codec::H264, Some(picture(height))),
-        Kind::Audio => (Codec::Aac, Some(sound(stream))),
+        Kind::Audio => (sound_codec(stream), Some(sound(stream))),
         Kind::Data => (Codec::Teletext, None),
     };
     Track { id: TrackId(stream.id), codec, language: None, role: AudioRole::Main, ts: TsStream::default(), params }
@@ -478,6 +478,11 @@ fn picture(height: u32) -> Params {
         rfc6381: "avc1.42c01e".into(),
         parameter_sets: isobmff::h264_sets(height / 9, height / 16),
     })
+}
+
+/// The codec that has frames of so many samples.
+fn sound_codec(stream: &Stream) -> Codec {
+    if stream.den == 1_024 { Codec::Aac } else { Codec::Mp3 }
 }
 
 fn sound(stream: &Stream) -> Params {
