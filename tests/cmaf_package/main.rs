@@ -457,3 +457,44 @@ fn the_multivariant_playlist_waits_for_a_late_track_and_not_for_ever() {
     assert!(std::str::from_utf8(&text).unwrap().contains("/a1/media.m3u8"));
     assert!(Bytes::is_empty(&rig.rendition(AUDIO).playlist.body));
 }
+
+#[test]
+fn pictures_of_a_new_init_segment_begin_at_a_key_even_where_a_cut_is_forced() {
+    let mut rig = Rig::new();
+    rig.play(7);
+    // New parameter sets come with a key that begins no segment, and then a cut is forced.
+    rig.describe(&video(30));
+    let dts = START + rig.pictures * FRAME;
+    rig.picture(dts, dts + 4 * FRAME, Key::Idr);
+    rig.pictures += 1;
+    while rig.pictures % GOP % 3 != 0 {
+        rig.step();
+    }
+    rig.cut(START + rig.pictures * FRAME + 4 * FRAME, Key::None);
+    rig.play(9);
+    let video = rig.rendition(VIDEO);
+    let first = video.segments.iter().find(|segment| segment.init == 1 && !segment.is_gap()).expect("it takes over");
+    assert!(read(&video, first)[0].samples[0].is_sync && first.segment.cut.independent);
+    let numbers: Vec<u64> = video.segments.iter().map(|s| s.segment.number()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+}
+
+#[test]
+fn a_description_that_was_taken_back_leaves_no_picture_without_its_key() {
+    let mut rig = Rig::new();
+    rig.play(7);
+    rig.describe(&video(30));
+    (0..5).for_each(|_| rig.step());
+    rig.describe(&video(45));
+    rig.play(9);
+    let video = rig.rendition(VIDEO);
+    assert!(video.segments.iter().all(|segment| segment.init == 0));
+    for segment in &video.segments {
+        let chunks = read(&video, segment);
+        // Behind the pictures that went nothing comes before the next key.
+        let holes = chunks.windows(2).filter(|pair| pair[0].end() != pair[1].base);
+        holes.for_each(|pair| assert!(pair[1].samples[0].is_sync, "{segment:?}"));
+    }
+    let pictures: usize = video.segments.iter().flat_map(|s| read(&video, s)).map(|chunk| chunk.samples.len()).sum();
+    assert_eq!(pictures % GOP as usize, 25, "one GOP lost its second half");
+}
