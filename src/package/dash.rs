@@ -32,7 +32,7 @@ pub(super) fn mpd(
         publish_time_us: now.unix_us,
         // Half a segment, so that a new one is known well before a buffer of one is empty.
         update_period_ms: (longest_ms / 2).max(1_000),
-        time_shift_buffer_ms: window_ms,
+        time_shift_buffer_ms: window_ms.min(listed_ms(renditions)),
         // Three segments, as HLS players have it; dash.js stalls with one.
         presentation_delay_ms: 3 * longest_ms,
         min_buffer_ms: longest_ms,
@@ -43,6 +43,15 @@ pub(super) fn mpd(
     let mut out = String::with_capacity(4_096);
     mpd::write(&mpd, &mut out);
     out
+}
+
+/// How far back segments are listed at most, milliseconds. A timeShiftBufferDepth beyond that makes shaka wait for segments of the epoch before,
+/// which are gone, until they are as old as it says.
+fn listed_ms(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
+    let ticks = |rendition: &Arc<RenditionSnapshot>| -> i64 {
+        rendition.listed().iter().map(|segment| segment.segment.duration_90k).sum()
+    };
+    renditions.iter().map(ticks).max().unwrap_or(0).max(0) as u64 / 90
 }
 
 /// The longest S@d, milliseconds, rounded up.
