@@ -6,6 +6,7 @@ use crate::isobmff;
 use crate::plan::{Event, Network, Plan};
 use crate::rng::Rng;
 use crate::source::{Emitted, Kind, SECOND, Sample, Source, Stream};
+use bytes::Bytes;
 use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, Track, TrackId, TrackKind, TsStream, VideoParams};
 use millrace::time::{MediaTime, Now, Ts33, ticks_from_us};
 use millrace::timeline::pacer::{Pacer, PacerConfig};
@@ -468,6 +469,15 @@ fn track(stream: &Stream, height: u32) -> Track {
     Track { id: TrackId(stream.id), codec, language: None, role: AudioRole::Main, ts: TsStream::default(), params }
 }
 
+/// By the samples of a frame.
+fn sound_codec(stream: &Stream) -> Codec {
+    match stream.den {
+        1_024 => Codec::Aac,
+        1_152 => Codec::Mp3,
+        _ => Codec::Ac3,
+    }
+}
+
 fn picture(height: u32) -> Params {
     Params::Video(VideoParams {
         width: height * 16 / 9,
@@ -480,17 +490,13 @@ fn picture(height: u32) -> Params {
     })
 }
 
-/// The codec that has frames of so many samples.
-fn sound_codec(stream: &Stream) -> Codec {
-    if stream.den == 1_024 { Codec::Aac } else { Codec::Mp3 }
-}
-
 fn sound(stream: &Stream) -> Params {
-    Params::Audio(AudioParams {
-        sample_rate: stream.num as u32,
-        channels: 2,
-        frame_samples: stream.den as u32,
-        rfc6381: "mp4a.40.2".into(),
-        config: isobmff::aac_config(stream.num as u32, 2),
-    })
+    let sample_rate = stream.num as u32;
+    let (rfc6381, config) = match sound_codec(stream) {
+        Codec::Aac => ("mp4a.40.2", isobmff::aac_config(sample_rate, 2)),
+        Codec::Mp3 => ("mp4a.40.34", Bytes::new()),
+        _ => ("ac-3", Bytes::from_static(&[0x10, 0x11, 0x40])),
+    };
+    let frame_samples = stream.den as u32;
+    Params::Audio(AudioParams { sample_rate, channels: 2, frame_samples, rfc6381: rfc6381.into(), config })
 }

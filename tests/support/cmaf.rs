@@ -43,8 +43,11 @@ fn u64_at(bytes: &[u8], at: usize) -> Result<u64, String> {
     Ok(u64::from(u32_at(bytes, at)?) << 32 | u64::from(u32_at(bytes, at + 4)?))
 }
 
-/// Kind and body of the boxes that fill `bytes`, with where the body begins.
-pub fn boxes(bytes: &[u8]) -> Result<Vec<(&[u8], Range<usize>)>, String> {
+/// Kind of a box, and where its body is.
+type Found<'a> = (&'a [u8], Range<usize>);
+
+/// The boxes that fill `bytes`.
+fn boxes(bytes: &[u8]) -> Result<Vec<Found<'_>>, String> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -281,7 +284,7 @@ pub fn h264_sets(width_mbs: u32, height_mbs: u32) -> Vec<bytes::Bytes> {
     push_ue(&mut bits, width_mbs - 1);
     push_ue(&mut bits, height_mbs - 1);
     bits.push_str("11001"); // frame_mbs_only, direct_8x8_inference, no cropping, no VUI, stop bit
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('0');
     }
     let mut sps = vec![0x67, 66, 0xc0, 30];

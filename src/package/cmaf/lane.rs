@@ -329,9 +329,11 @@ impl Lane {
     fn due_cut(&self, meta: &SampleMeta, cuts: &VecDeque<Cut>) -> Option<Cut> {
         let open = cuts.iter().rev().take_while(|cut| cut.segment > self.newest);
         let cut = open.into_iter().find(|cut| cut.start <= meta.pts)?;
+        // The key that came with a new init segment may be gone: what refers to it makes no sense.
+        let waits = self.needs_key && self.next_init.is_some();
         // After a loss or a late start pictures begin at an entry point.
-        let enters = self.id.is_audio || meta.pts == cut.start || meta.key > Key::None;
-        let goes_on = self.open.as_ref().is_some_and(|open| !open.damaged);
+        let enters = self.id.is_audio || meta.key > Key::None || (meta.pts == cut.start && !waits);
+        let goes_on = self.open.as_ref().is_some_and(|open| !open.damaged) && !waits;
         (enters || goes_on).then_some(*cut)
     }
 
