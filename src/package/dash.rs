@@ -26,7 +26,7 @@ pub(super) fn mpd(
 ) -> String {
     let listed = || renditions.iter().flat_map(|rendition| rendition.listed());
     let longest_ms = listed().map(|segment| segment.segment.duration_90k.max(0) as u64 / 90).max().unwrap_or(0);
-    let ends = periods.iter().skip(1).map(|period| period.segment).chain([u64::MAX]);
+    let ends = periods.iter().skip(1).map(|period| period.segment).chain([common_end(renditions)]);
     let ranges = periods.iter().zip(ends).map(|(period, end)| (period, period.segment..end));
     let mpd = Mpd {
         publish_time_us: now.unix_us,
@@ -43,6 +43,16 @@ pub(super) fn mpd(
     let mut out = String::with_capacity(4_096);
     mpd::write(&mpd, &mut out);
     out
+}
+
+/// One past the newest segment number to list: what all renditions have, so that no player sees a picture without its sound for the moment
+/// that audio comes later. One that lags by more than a segment is not waited for.
+fn common_end(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
+    let newest = || renditions.iter().filter_map(|rendition| Some(rendition.listed().last()?.segment.number()));
+    match (newest().min(), newest().max()) {
+        (Some(first), Some(last)) if first + 1 == last => last,
+        _ => u64::MAX,
+    }
 }
 
 /// How far back segments are listed at most, milliseconds. A timeShiftBufferDepth beyond that makes shaka wait for segments of the epoch before,

@@ -71,7 +71,7 @@ impl Manifest {
             Manifest::CmafMultivariant => (cmaf()?.multivariant.clone(), Segments::default()),
             Manifest::Mpd => {
                 let snapshot = cmaf()?;
-                (snapshot.mpd.clone(), Segments::of_first(&snapshot))
+                (snapshot.mpd.clone(), Segments::of_fewest(&snapshot))
             }
             Manifest::CmafMedia(id) => {
                 let snapshot = cmaf()?;
@@ -109,10 +109,11 @@ impl Segments {
         Segments { count, newest }
     }
 
-    /// Those of the first rendition, which the others follow.
-    fn of_first(snapshot: &CmafSnapshot) -> Segments {
-        let first = snapshot.renditions.first().map(|first| first.listed().iter().map(|segment| &segment.segment));
-        first.map_or_else(Segments::default, Segments::of)
+    /// Those of the rendition that lists the fewest: a player needs all of them.
+    fn of_fewest(snapshot: &CmafSnapshot) -> Segments {
+        let listed = snapshot.renditions.iter().map(|rendition| rendition.listed()).filter(|listed| !listed.is_empty());
+        let fewest = listed.min_by_key(|listed| listed.len());
+        fewest.map_or_else(Segments::default, |listed| Segments::of(listed.iter().map(|segment| &segment.segment)))
     }
 
     /// Whether a text that is still short is about to list its next segment. A player that begins on the first segment or two has nothing
