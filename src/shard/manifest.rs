@@ -4,9 +4,7 @@ use super::respond::{Answering, Asked, Next, Refusal};
 use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
 use crate::http::response::{Caching, Persistence, ResponseHead, Status, write_not_modified};
-use crate::limits::{
-    COLD_MPD_SEGMENTS, COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS,
-};
+use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS};
 use crate::metrics::Format;
 use crate::package::Text;
 use crate::package::cmaf::CmafSnapshot;
@@ -165,9 +163,7 @@ impl Answering<'_> {
         let Some(manifest) = Manifest::entry(settled.format) else {
             return self.live(asked, channel, &settled, deadline_us).await;
         };
-        // A DASH player begins on what its first MPD lists, and keeps the distance to the edge that it began with.
-        let segments_min = if manifest == Manifest::Mpd { COLD_MPD_SEGMENTS } else { 1 };
-        match self.playable(asked, channel, manifest, segments_min, deadline_us).await {
+        match self.playable(asked, channel, manifest, 1, deadline_us).await {
             Ok(found) => {
                 self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, choice.by_url))).await
             }

@@ -54,7 +54,7 @@ const PLAYERS = {
     const note = ({ error }) => seen.fatal.push(`dash.js ${error?.code} ${error?.message}`);
     player.on(dashjs.MediaPlayer.events.ERROR, note);
     player.on(dashjs.MediaPlayer.events.PLAYBACK_ERROR, note);
-    player.initialize(video, url, false);
+    player.initialize(video, url, true);
     return { play: async () => player.play(), latency: () => player.getCurrentLiveLatency() };
   },
 
