@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 #[cfg(feature = "libav")]
+pub mod cmaf;
+#[cfg(feature = "libav")]
 pub mod first_key;
 #[cfg(feature = "libav")]
 pub mod hls;
