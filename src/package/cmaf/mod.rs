@@ -76,7 +76,7 @@ pub struct CmafPackager {
     lanes: Vec<Lane>,
     breaks: Breaks,
     stats: CmafStats,
-    /// Snapshots made so far.
+    /// Of the newest snapshot; from the wall clock on, so that a packager that is made anew in the same epoch gives no entity tag twice.
     version: u64,
 }
 
@@ -93,7 +93,7 @@ impl CmafPackager {
             lanes: Vec::new(),
             breaks: Breaks::default(),
             stats: CmafStats::default(),
-            version: 0,
+            version: now.unix_us,
         };
         packager.pull(feed, now);
         packager
