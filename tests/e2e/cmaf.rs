@@ -18,12 +18,12 @@ const BLOCK_BYTES: u64 = 256 << 10;
 /// What is not there and will not be there soon is answered this fast.
 const AT_ONCE: Duration = Duration::from_millis(200);
 /// EXT-X-TARGETDURATION of [`setup`].
-const TARGET: Duration = Duration::from_secs(2);
+const TARGET: Duration = Duration::from_secs(3);
 
-/// Short segments and the shortest window that goes with them.
+/// The shortest window that goes with a target duration of three seconds.
 fn setup() -> Setup {
     let mut setup = Setup::new();
-    setup.key("media.segment_max_ms", 2_000).key("media.window_ms", 6_000).key("idle.segment_viewer_ms", 1_000);
+    setup.key("media.window_ms", 9_000).key("idle.segment_viewer_ms", 1_000);
     setup
 }
 
@@ -51,9 +51,9 @@ fn stores(session: &Value) -> BTreeMap<String, u64> {
     stores
 }
 
-/// The video rendition's media playlist, polled until it changes: its next segment is a whole segment away.
+/// A media playlist, polled until it changes: its next segment is a whole segment away.
 #[track_caller]
-fn fresh_video(client: &mut Client, path: &str) -> (Playlist, Rendition) {
+fn fresh(client: &mut Client, path: &str) -> (Playlist, Rendition) {
     let before = cmaf::hls_rendition(client, path).1.segments;
     eventually("a new segment", PATIENCE, || {
         let found = cmaf::hls_rendition(client, path);
@@ -164,7 +164,7 @@ fn hls_and_dash_viewers_share_one_store_for_each_track() {
     let (mut relay, channel) = relay(&mut setup());
     let crowd = Crowd { relay: &relay, bytes: Mutex::default() };
     // Long enough for the window to be full: from then on stores are as large as they get.
-    let (full, time) = (Duration::from_secs(14), Duration::from_secs(4));
+    let (full, time) = (Duration::from_secs(16), Duration::from_secs(4));
     let (begin, end) = (Instant::now(), Instant::now() + full + time + time);
     let (hls_alone, both) = std::thread::scope(|scope| {
         for n in 1..=VIEWERS {
@@ -350,10 +350,11 @@ fn assert_ranges(client: &mut Client, path: &str) {
 fn the_next_segment_is_waited_for_and_any_other_is_missing_at_once() {
     let (mut relay, _) = relay(setup().key("idle.session_ms", 2_000));
     let mut client = relay.connect();
-    let video = cmaf::hls_playlists(&mut client, "live")[0].clone();
-    let oldest = fresh_video(&mut client, &video).1.segments[0].clone();
-    for id in ["v0", "a1"] {
-        fresh_video(&mut client, &video);
+    let playlists = cmaf::hls_playlists(&mut client, "live");
+    let video = playlists[0].clone();
+    let oldest = fresh(&mut client, &video).1.segments[0].clone();
+    for (playlist, id) in playlists.iter().zip(["v0", "a1"]) {
+        fresh(&mut client, playlist);
         let mpd = cmaf::dash(&mut client, "live");
         let rendition = in_mpd(&mpd, id);
         let (path, begin) = (ahead(rendition, 1), Instant::now());
@@ -363,7 +364,7 @@ fn the_next_segment_is_waited_for_and_any_other_is_missing_at_once() {
         assert!(took > Duration::from_millis(50) && took < 2 * TARGET, "{id}: held for {took:?}");
         assert!(path.ends_with(&format!("/{}.m4s", cmaf::parse_segment(&body).start)), "{path}");
     }
-    fresh_video(&mut client, &video);
+    fresh(&mut client, &video);
     let mpd = cmaf::dash(&mut client, "live");
     let rendition = in_mpd(&mpd, "v0");
     let (last, (time, _)) =
@@ -487,8 +488,10 @@ fn a_container_that_nobody_asks_for_ends_and_comes_back_in_the_same_epoch() {
     let mut viewer = relay.stream("live");
     let mut client = relay.connect();
     let video = cmaf::hls_playlists(&mut client, "live")[0].clone();
+    let mut tags = BTreeMap::new();
     // A full window, so that there is something to give back.
     eventually("a full window", PATIENCE, || {
+        assert_tagged(&mut client, &mut tags);
         let segments = cmaf::hls_rendition(&mut client, &video).1.segments;
         std::thread::sleep(Duration::from_millis(200));
         (segments.len() >= 3).then_some(())
@@ -519,17 +522,35 @@ fn a_container_that_nobody_asks_for_ends_and_comes_back_in_the_same_epoch() {
     assert!(playlist.discontinuity_sequence >= old_playlist.discontinuity_sequence, "{playlist:?}");
     assert_eq!(session(&relay)["epoch"], epoch);
     assert_times_go_on(&old, &again);
+    let mut same = 0;
     for (segment, bytes) in old.segments.iter().zip(&old_bytes) {
         if again.segments.iter().any(|other| other.path == segment.path) {
             // It is immutable to every cache, whichever packager wrote it.
-            assert!(cmaf::fetch(&mut client, segment).body == *bytes, "{} changed", segment.path);
+            let now = cmaf::fetch(&mut client, segment).body;
+            assert!(now == *bytes, "{} changed", segment.path);
+            same += 1;
         }
     }
+    assert!(same > 0, "nothing was muxed a second time");
+    let known = tags.len();
+    eventually("another MPD", PATIENCE, || {
+        assert_tagged(&mut client, &mut tags);
+        (tags.len() > known + 1).then_some(())
+    });
     for segment in &again.segments {
         cmaf::parse_segment(&cmaf::fetch(&mut client, segment).body);
     }
     assert_eq!(origin::shared().opened(channel), 1);
     relay.assert_sound();
+}
+
+/// An entity tag stands for one text, whichever packager wrote it.
+#[track_caller]
+fn assert_tagged(client: &mut Client, tags: &mut BTreeMap<String, String>) {
+    let mpd = client.get("/relay/channel/live/manifest.mpd").expect(200);
+    let tag = mpd.field("etag").expect("an ETag").to_owned();
+    let text = mpd.text();
+    assert_eq!(tags.entry(tag).or_insert_with(|| text.clone()), &text);
 }
 
 /// Segments of one number are the same, and later numbers are later.
