@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "e2e/cmaf.rs"]
+mod cmaf;
 #[path = "e2e/joins.rs"]
 mod joins;
 #[path = "e2e/keys.rs"]

@@ -22,7 +22,7 @@ pub struct ChunkSample {
 /// What stands before the samples' bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
-    /// sequence_number of `mfhd`, from 1, growing by one a chunk.
+    /// sequence_number of `mfhd`: grows from chunk to chunk.
     pub sequence_number: u32,
     /// baseMediaDecodeTime of `tfdt`, in the track's timescale.
     pub base_media_decode_time: u64,

@@ -19,6 +19,8 @@ pub struct Playlist {
 pub struct Segment {
     pub number: u64,
     pub uri: String,
+    /// EXT-X-MAP's URI, in force since the tag; empty without one.
+    pub map: String,
     pub seconds: f64,
     pub discontinuity: bool,
 }
@@ -28,7 +30,7 @@ impl Playlist {
     pub fn parse(text: &str) -> Playlist {
         assert!(text.starts_with("#EXTM3U\n"), "no playlist: {text}");
         let mut playlist = Playlist::default();
-        let mut next = Segment::default();
+        let (mut next, mut map) = (Segment::default(), String::new());
         for line in text.lines() {
             let (tag, value) = line.split_once(':').unwrap_or((line, ""));
             match tag {
@@ -36,11 +38,15 @@ impl Playlist {
                 "#EXT-X-MEDIA-SEQUENCE" => playlist.media_sequence = value.parse().expect("a number"),
                 "#EXT-X-DISCONTINUITY-SEQUENCE" => playlist.discontinuity_sequence = value.parse().expect("a number"),
                 "#EXT-X-DISCONTINUITY" => next.discontinuity = true,
+                "#EXT-X-MAP" => {
+                    map = value.split("URI=\"").nth(1).and_then(|uri| uri.split('"').next()).expect("a URI").to_owned();
+                }
                 "#EXTINF" => next.seconds = value.trim_end_matches(',').parse().expect("seconds"),
                 _ if line.starts_with('#') || line.is_empty() => {}
                 _ => {
                     next.number = playlist.media_sequence + playlist.segments.len() as u64;
                     next.uri = line.to_owned();
+                    next.map.clone_from(&map);
                     playlist.segments.push(std::mem::take(&mut next));
                 }
             }

@@ -10,6 +10,8 @@ pub mod http;
 #[cfg(feature = "libav")]
 pub mod origin;
 #[cfg(feature = "libav")]
+pub mod presentation;
+#[cfg(feature = "libav")]
 pub mod relay;
 
 use loadtest::tscheck::{self, Report};

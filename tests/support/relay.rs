@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 pub struct Setup {
     keys: Vec<(String, String)>,
     channels: Vec<String>,
+    routes: Vec<String>,
 }
 
 impl Setup {
     pub fn new() -> Setup {
-        let mut setup = Setup { keys: Vec::new(), channels: Vec::new() };
+        let mut setup = Setup { keys: Vec::new(), channels: Vec::new(), routes: Vec::new() };
         setup.key("server.listen", "[\"127.0.0.1:0\"]").key("server.admin_listen", "\"127.0.0.1:0\"");
         setup.key("server.shards", 2);
         setup.key("media.segment_target_ms", 1_000).key("media.segment_max_ms", 3_000);
@@ -44,6 +45,12 @@ impl Setup {
         self
     }
 
+    /// A whole `[[route]]` table's text.
+    pub fn route_toml(&mut self, table: &str) -> &mut Setup {
+        self.routes.push(table.to_owned());
+        self
+    }
+
     /// The file's text.
     pub fn toml(&self) -> String {
         let mut keys: Vec<_> =
@@ -59,6 +66,9 @@ impl Setup {
         }
         for channel in &self.channels {
             let _ = writeln!(text, "[[channel]]\n{channel}");
+        }
+        for route in &self.routes {
+            let _ = writeln!(text, "[[route]]\n{route}");
         }
         text
     }

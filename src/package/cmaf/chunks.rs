@@ -10,8 +10,6 @@ use crate::store::StoreWriter;
 /// The chunk in the making.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
-    /// sequence_number of the chunk written last.
-    sequence_number: u32,
     /// Decode time of its first sample.
     base: u64,
     /// Presentation time of its first sample, wall clock in microseconds.
@@ -99,9 +97,8 @@ impl Chunks {
         if self.samples.is_empty() {
             return Ok(false);
         }
-        self.sequence_number = self.sequence_number.wrapping_add(1).max(1);
         let chunk = Chunk {
-            sequence_number: self.sequence_number,
+            sequence_number: sequence_number(self.base),
             base_media_decode_time: self.base,
             begins_segment: std::mem::take(&mut self.begins_segment),
             producer_unix_us: Some(self.unix_us),
@@ -115,4 +112,11 @@ impl Chunks {
         store.publish();
         outcome.map(|()| true)
     }
+}
+
+/// mfhd's sequence_number (ISO/IEC 14496-12 8.8.5), which only has to grow: it follows from the chunk's time, so that a packager that was dropped
+/// and made anew writes the same bytes under the same URL. One step is 64 units of the timescale, less than a frame; it begins anew after
+/// a month or more.
+fn sequence_number(decode_time: u64) -> u32 {
+    (decode_time >> 6) as u32
 }

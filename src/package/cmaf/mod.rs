@@ -80,7 +80,7 @@ pub struct CmafPackager {
     lost_lane: bool,
     /// All that is in the rings was read once: what a rendition lacks now is late.
     is_caught_up: bool,
-    /// Snapshots made so far.
+    /// Of the newest snapshot; from the wall clock on, so that a packager that is made anew in the same epoch gives no entity tag twice.
     version: u64,
 }
 
@@ -99,7 +99,7 @@ impl CmafPackager {
             stats: CmafStats::default(),
             lost_lane: false,
             is_caught_up: false,
-            version: 0,
+            version: now.unix_us,
         };
         packager.pull(feed, now);
         packager
