@@ -102,7 +102,7 @@ fn vp9_config(params: &VideoParams) -> Result<VideoConfig, InitError> {
     let mut config_box = Vec::new();
     write_full_box(&mut config_box, b"vpcC", 1, 0, |out| out.extend_from_slice(record.unwrap_or_default()));
     let colour = Colour { primaries, transfer, matrix, full_range: depth & 1 == 1 };
-    Ok(VideoConfig { config_box, colour: av1::is_specified(&colour).then_some(colour) })
+    Ok(VideoConfig { config_box, colour: colour.is_specified().then_some(colour) })
 }
 
 fn audio_entry(codec: Codec, params: &AudioParams) -> Result<Vec<u8>, InitError> {
