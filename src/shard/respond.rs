@@ -87,6 +87,7 @@ impl Asked<'_> {
 
 /// A client has the full time to read each run of this many bytes.
 const SEND_STEP_BYTES: usize = 64 << 10;
+
 /// Answers one request.
 pub(crate) async fn answer(on: &mut Answering<'_>, head: &Head<'_>) -> io::Result<Next> {
     let started_us = on.shard.now().mono_us;
@@ -115,7 +116,7 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         write_options(&mut out, &on.shard.date(), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
-    match route(Target::new(asked.head.target()), &client(asked.head), &on.shard.relay.rules) {
+    match route(Target::new(asked.head.target()), &Client::of(asked.head), &on.shard.relay.rules) {
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
@@ -134,17 +135,6 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
             None if found == Route::Time => time(on, asked).await,
             None => page(on, asked, found).await,
         },
-    }
-}
-
-fn client<'h>(head: &Head<'h>) -> Client<'h> {
-    let field = |field| head.field(field).unwrap_or_default();
-    Client {
-        user_agent: field(Field::UserAgent),
-        accept: field(Field::Accept),
-        video_codec: field(Field::XVideoCodec),
-        audio_codec: field(Field::XAudioCodec),
-        container: field(Field::XContainer),
     }
 }
 
