@@ -12,9 +12,7 @@ use crate::es::carriage::Container;
 use crate::http::fields::Field;
 use crate::http::range::etag_matches;
 use crate::http::request::{Head, Method, RequestError};
-use crate::http::response::{
-    Caching, ErrorAnswer, Persistence, ResponseHead, Status, write_not_modified, write_options, write_refusal,
-};
+use crate::http::response::{Caching, ErrorAnswer, Persistence, ResponseHead, Status, write_options, write_refusal};
 use crate::http::url::Target;
 use crate::limits::SEND_STALL_MS;
 use crate::metrics::Format;
@@ -24,7 +22,6 @@ use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
 use crate::time::UtcDate;
 use glommio::net::TcpStream;
-use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -149,25 +146,14 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
     let Some(page) = pages::render(on.shard, &route, on.is_admin, asked.head) else {
         return on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await;
     };
-    let mut out = Vec::with_capacity(page.body.len() + 512);
-    let etag = page.etag.map_or_else(|| format!("\"{:016x}\"", fnv1a(&page.body, 0)).into(), Cow::Borrowed);
-    if page.status == Status::Ok && asked.has(&etag) {
-        write_not_modified(&mut out, &on.shard.date(), asked.persistence, &etag, Caching::NoCache);
-        return on.send(Status::NotModified, &out).await;
+    let etag = page.etag();
+    let status = if page.status == Status::Ok && asked.has(&etag) { Status::NotModified } else { page.status };
+    let mut out = Vec::with_capacity(page.body.len() + 1_024);
+    page.write_head(&mut out, status, &etag, &on.shard.date(), asked.persistence);
+    if status == Status::NotModified {
+        return on.send(status, &out).await;
     }
-    let mut head = ResponseHead::new(&mut out, page.status, &on.shard.date(), asked.persistence);
-    head.content_type(page.content_type).content_length(page.body.len() as u64).etag(&etag).caching(Caching::NoCache);
-    for (name, value) in page.fields {
-        head.field(name, value);
-    }
-    if page.is_gzip {
-        head.field("Content-Encoding", "gzip");
-    }
-    if matches!(route, Route::ChannelList) {
-        head.cors();
-    }
-    head.end();
-    on.send_with_body(asked, page.status, out, &page.body).await
+    on.send_with_body(asked, status, out, &page.body).await
 }
 
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
