@@ -13,12 +13,13 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
+#[derive(Clone)]
 pub(crate) struct Page {
     pub status: Status,
     pub content_type: &'static str,
     pub body: Cow<'static, [u8]>,
     /// Of bytes whose tag is known, with its quotes; others are hashed.
-    pub etag: Option<&'static str>,
+    pub etag: Option<Cow<'static, str>>,
     /// Whether `body` is gzipped.
     pub is_gzip: bool,
     /// Further fields.
@@ -30,7 +31,7 @@ pub(crate) struct Page {
 impl Page {
     /// The entity tag, with its quotes.
     pub fn etag(&self) -> Cow<'static, str> {
-        self.etag.map_or_else(|| format!("\"{:016x}\"", fnv1a(&self.body, 0)).into(), Cow::Borrowed)
+        self.etag.clone().unwrap_or_else(|| format!("\"{:016x}\"", fnv1a(&self.body, 0)).into())
     }
 
     /// Appends the head of the answer, or of the 304 in its place. A cache takes the fields of a 304 over into what it keeps (RFC 9111
@@ -99,7 +100,7 @@ fn asset(name: &str, head: &Head<'_>) -> Option<Page> {
         status: Status::Ok,
         content_type: asset.media_type,
         body: if is_gzip { asset.gzip } else { asset.plain }.into(),
-        etag: Some(if is_gzip { asset.etag_gzip } else { asset.etag }),
+        etag: Some(if is_gzip { asset.etag_gzip } else { asset.etag }.into()),
         is_gzip,
         fields: web::PAGE_FIELDS,
         is_open: false,
@@ -108,16 +109,19 @@ fn asset(name: &str, head: &Head<'_>) -> Option<Page> {
 
 thread_local! {
     /// What this shard rendered last for the page, and when, monotonic microseconds: a hundred open pages cost what one does.
-    static PAGE_CHANNELS: RefCell<Option<(u64, String)>> = const { RefCell::new(None) };
+    static PAGE_CHANNELS: RefCell<Option<(u64, Page)>> = const { RefCell::new(None) };
 }
 
 fn page_channels(shard: &Shard) -> Page {
     let now = shard.now();
-    let body = PAGE_CHANNELS.with_borrow_mut(|kept| match kept {
-        Some((at_us, body)) if now.mono_us - *at_us < PAGE_JSON_MS * 1_000 => body.clone(),
-        _ => kept.insert((now.mono_us, api::page_json(&report(shard), now))).1.clone(),
-    });
-    Page { fields: web::PAGE_FIELDS, ..json(body) }
+    PAGE_CHANNELS.with_borrow_mut(|kept| match kept {
+        Some((at_us, page)) if now.mono_us - *at_us < PAGE_JSON_MS * 1_000 => page.clone(),
+        _ => {
+            let page = Page { fields: web::PAGE_FIELDS, ..json(api::page_json(&report(shard), now)) };
+            let page = Page { etag: Some(page.etag()), ..page };
+            kept.insert((now.mono_us, page)).1.clone()
+        }
+    })
 }
 
 fn ready(shard: &Shard) -> Page {

@@ -148,7 +148,7 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
     };
     let etag = page.etag();
     let status = if page.status == Status::Ok && asked.has(&etag) { Status::NotModified } else { page.status };
-    let mut out = Vec::with_capacity(page.body.len() + 1_024);
+    let mut out = Vec::with_capacity(1_024 + page.body.len().min(SEND_STEP_BYTES));
     page.write_head(&mut out, status, &etag, &on.shard.date(), asked.persistence);
     if status == Status::NotModified {
         return on.send(status, &out).await;
@@ -195,14 +195,17 @@ impl Answering<'_> {
 
     pub async fn send(&mut self, status: Status, bytes: &[u8]) -> io::Result<Next> {
         self.shard.metrics.responses(usize::from(status.code() / 100)).add(1);
-        for (index, bytes) in bytes.chunks(SEND_STEP_BYTES).enumerate() {
-            if index > 0 {
-                // A channel list may be long and its client slow, as long as it reads.
-                self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
-            }
+        self.send_steps(bytes).await?;
+        Ok(Next::Request)
+    }
+
+    async fn send_steps(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for bytes in bytes.chunks(SEND_STEP_BYTES) {
+            // A channel list may be long and its client slow, as long as it reads.
+            self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
             socket::send_all(self.stream, self.fd, bytes, false).await?;
         }
-        Ok(Next::Request)
+        Ok(())
     }
 
     pub async fn send_with_body(
@@ -212,10 +215,16 @@ impl Answering<'_> {
         mut head: Vec<u8>,
         body: &[u8],
     ) -> io::Result<Next> {
-        if !asked.head_only {
-            head.extend_from_slice(body);
+        if asked.head_only {
+            return self.send(status, &head).await;
         }
-        self.send(status, &head).await
+        // The rest of a long body is sent from where it lies: a thousand slow clients of a player's script do not hold as many copies.
+        let (first, rest) = body.split_at(body.len().min(SEND_STEP_BYTES.saturating_sub(head.len())));
+        head.extend_from_slice(first);
+        let next = self.send(status, &head).await?;
+        drop(head);
+        self.send_steps(rest).await?;
+        Ok(next)
     }
 
     pub async fn refuse(&mut self, asked: Asked<'_>, refusal: Refusal) -> io::Result<Next> {
