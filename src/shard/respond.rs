@@ -271,7 +271,7 @@ impl Answering<'_> {
                 return Ok(found);
             }
             if let ChannelState::Failed(reason) = &view.state {
-                return Err(Refusal::new(Status::BadGateway, format!("the origin failed: {reason}")));
+                return Err(Refusal::new(Status::BadGateway, reason.to_string()));
             }
             if shard.relay.draining.load(Ordering::Relaxed) {
                 return Err(Refusal::unavailable("the relay is shutting down"));
