@@ -175,7 +175,9 @@ fn announce(running: &Running, channels: u32) {
 
 millrace demo: {channels} channel(s), {shards} shard(s)
 
+  the page: all channels, a player    {base}/
   HLS (browsers, Safari, hls.js)      {base}/relay/channel/demo-1/index.m3u8
+  DASH (shaka, dash.js)               {base}/relay/channel/demo-1/manifest.mpd
   MPEG-TS (VLC, mpv, ffplay)          {base}/relay/channel/demo-1/stream.ts
   all channels, for VLC or Kodi       {base}/channels.m3u
   metrics                             http://{metrics}/metrics

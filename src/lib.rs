@@ -1,36 +1,40 @@
-//! millrace: a live-stream relay for dense CDN edges. One origin connection in, HLS and continuous MPEG-TS
-//! out, on every core.
+//! millrace: a live-stream relay for dense CDN edges. One origin connection in; HLS with TS or fMP4 segments, DASH and
+//! continuous MPEG-TS out, on every core.
 //!
 //! # Data flow
 //! ```text
-//!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─► packager ─► store ─► ranges ─► sockets
-//!  (http)    packets   evens    output      samples in a        TS mux      immutable   send(2) for live TS,
-//!            to        out      time, cuts, memory map                      bytes       sendfile(2) for segments
-//!            samples   bursts   numbers
-//!  └──────────────────── the channel's owner shard ─────────────────────┘  └──────── every shard ────────┘
+//!                                                              ┌► TS packager ────► store ──────────┬► continuous TS   send(2)
+//!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─┤                                    └► HLS-TS        ┐
+//!  (http)    packets  evens    output      samples in a       └► CMAF packager ──► store per track ─┬► HLS-fMP4      ├ sendfile(2)
+//!            to       out      time, cuts, memory map                              rendition        └► DASH          ┘
+//!            samples  bursts   numbers
+//!  └──────────────────────── the channel's owner shard ────────────────────────┘   └──────────── every shard ────────────┘
 //! ```
 //! A viewer's first request *touches* the channel; its owner shard opens a [`session`], which asks for the origin.
 //! What the origin sends is demuxed into samples, placed on one output timeline, and kept in a ring per track. A
-//! packager, made when somebody first asks for its format, muxes samples into an append-only [`store`]. Viewers on
-//! every shard read that store in place. When nobody has touched the channel for the idle time, all of it goes.
+//! packager, made when somebody first asks for its container, muxes samples into append-only [`store`]s: one for TS, which
+//! continuous viewers and HLS-TS share, and one for each track rendition in CMAF, which HLS-fMP4 and DASH share. [`route`] decides which
+//! format a client gets. Viewers on every shard read the stores in place. When nobody has touched the channel for the idle time, all of it goes.
 //!
 //! # Code map
 //! | module | what | may import |
 //! |---|---|---|
 //! | [`time`] | 90 kHz types, 33-bit stamps, the caller's clock reading | |
 //! | [`limits`] | every bound, checked against each other at compile time | |
-//! | [`es`] | the vocabulary (sample, track, codec, key) and the codecs' framing | `time` |
+//! | [`es`] | the vocabulary (sample, track, codec, key, container) and the codecs' framing | `time` |
 //! | [`mpegts`] | packets, PSI, PES; demux and mux | `es` |
+//! | [`fmp4`] | CMAF init segments and chunks | `es` |
 //! | [`timeline`] | the one owner of time: input to output time, epoch, cuts, numbers; the pacer | `es` |
 //! | [`ring`] | ES ring, SPSC hand-over (mmap; unsafe) | `es` |
 //! | [`store`] | blocks in a memfd, shared header, readers (mmap; unsafe) | `ring`'s memory maps |
-//! | [`package`] | processors: samples to each format's bytes and text | `ring`, `store`, `timeline`, `mpegts`, `hls` |
-//! | [`hls`] | playlist text | |
+//! | [`package`] | processors: samples to each format's bytes and text | `ring`, `store`, `timeline`, `mpegts`, `fmp4`, `hls`, `dash` |
+//! | [`hls`], [`dash`] | playlist and MPD text | |
 //! | [`http`] | request parser, response heads, ranges, URLs: bytes only | `time` |
-//! | [`route`] | request to (channel, format, why) | `http` |
+//! | [`route`] | request to (channel, format, why): extension, parameter, headers, rules | `http`, `es` |
 //! | [`origin`] | origin protocols as sans-IO state machines | |
 //! | [`session`] | a channel's state machine; what all shards see of it | `package`, `mpegts`, `timeline`, `metrics` |
 //! | [`config`], [`m3u`], [`metrics`], [`api`] | what operators write and read | |
+//! | [`web`] | the page at `/` and the players it embeds, as bytes | `http` |
 //! | [`shard`] | **the only runtime layer**: executors, connections, pumps, origin IO, mesh | everything |
 //! | [`demo`] | the synthetic origin, on threads of its own, beside the relay | |
 //!
@@ -48,7 +52,9 @@
 //! # Glossary
 //! *Sample*: one access unit with its time stamps. *Track*: one elementary stream of a channel. *Key sample*: one that
 //! decoding may begin at. *Cut*: the point where a segment begins, on the reference track, shared by all formats.
-//! *Segment*: what a playlist lists. *Epoch*: one uninterrupted run of a channel's session; it stands in every media
+//! *Segment*: what a playlist lists. *Chunk*: one `moof` and `mdat` of a CMAF segment. *Rendition*: one track as it is served, with a
+//! playlist, an adaptation set and a CMAF store of its own. *Container*: TS or CMAF, what samples are muxed into. *Format*: what a viewer
+//! plays. *Choice*: the format that a request asks for; it is *settled* once the source's codecs are known. *Epoch*: one uninterrupted run of a channel's session; it stands in every media
 //! URL. *Session*: a channel while it is watched. *Owner*: the shard where a channel's session lives. *Mirror*: a
 //! shard's sight of a channel. *Touch*: somebody wants the channel, now. *Pump*: pushes a channel's continuous stream
 //! to a shard's viewers. *Store*: append-only muxed bytes. *Join point*: a store position where a viewer may begin.

@@ -105,8 +105,6 @@ pub const FIRST_PLAYLIST_HOLD_MS: u64 = 7_000;
 
 /// A playlist of fewer segments is one that players begin on with nothing else in their buffers.
 pub const COLD_SEGMENTS: usize = 3;
-/// A first MPD is held until it lists so many segments: with one, shaka and dash.js wait a little at every further segment for ever.
-pub const COLD_MPD_SEGMENTS: usize = 2;
 /// Such a playlist is held for its next segment when that is due within this time, milliseconds.
 pub const COLD_RELOAD_HOLD_MS: u64 = 700;
 

@@ -26,7 +26,7 @@ pub(super) fn mpd(
 ) -> String {
     let listed = || renditions.iter().flat_map(|rendition| rendition.listed());
     let longest_ms = listed().map(|segment| segment.segment.duration_90k.max(0) as u64 / 90).max().unwrap_or(0);
-    let ends = periods.iter().skip(1).map(|period| period.segment).chain([u64::MAX]);
+    let ends = periods.iter().skip(1).map(|period| period.segment).chain([common_end(renditions)]);
     let ranges = periods.iter().zip(ends).map(|(period, end)| (period, period.segment..end));
     let mpd = Mpd {
         publish_time_us: now.unix_us,
@@ -36,13 +36,23 @@ pub(super) fn mpd(
         // Three segments, as HLS players have it; dash.js stalls with one.
         presentation_delay_ms: 3 * longest_ms,
         min_buffer_ms: longest_ms,
-        segment_ms_max: longest_ms,
+        segment_ms_max: longest_ms.max(longest_media_ms(renditions)),
         utc_timing_url: TIME_URL.to_owned(),
         periods: ranges.filter_map(|(start, segments)| period(epoch, renditions, start, &segments)).collect(),
     };
     let mut out = String::with_capacity(4_096);
     mpd::write(&mpd, &mut out);
     out
+}
+
+/// One past the newest segment number to list: what all renditions have, so that no player sees a picture without its sound for the moment
+/// that audio comes later. One that lags by more than a segment is not waited for.
+fn common_end(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
+    let newest = || renditions.iter().filter_map(|rendition| Some(rendition.listed().last()?.segment.number()));
+    match (newest().min(), newest().max()) {
+        (Some(first), Some(last)) if first + 1 == last => last,
+        _ => u64::MAX,
+    }
 }
 
 /// How far back segments are listed at most, milliseconds. A timeShiftBufferDepth beyond that makes shaka wait for segments of the epoch before,
@@ -52,6 +62,18 @@ fn listed_ms(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
         rendition.listed().iter().map(|segment| segment.segment.duration_90k).sum()
     };
     renditions.iter().map(ticks).max().unwrap_or(0).max(0) as u64 / 90
+}
+
+/// The longest S@d, milliseconds, rounded up.
+fn longest_media_ms(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
+    let of = |rendition: &RenditionSnapshot| {
+        let ms = |segment: &CmafSegment| {
+            let timescale = rendition.init(segment.init).map_or(1, |init| u64::from(init.timescale));
+            segment.duration.saturating_mul(1_000).div_ceil(timescale.max(1))
+        };
+        rendition.listed().iter().filter(|segment| !segment.is_gap()).map(ms).max()
+    };
+    renditions.iter().filter_map(|rendition| of(rendition)).max().unwrap_or(0)
 }
 
 /// The Period with this range of segment numbers; `None` when no rendition lists one of them.

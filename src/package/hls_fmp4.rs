@@ -243,6 +243,9 @@ pub(super) fn language_tag(track: &Track) -> Option<&'static str> {
 /// What a menu calls the track.
 pub(super) fn name(track: &Track) -> String {
     let language = track.language.and_then(language::name).unwrap_or("Audio");
+    if track.language.is_some_and(language::is_audio_description) {
+        return language.to_owned();
+    }
     let suffix = match track.role {
         AudioRole::Main => "",
         AudioRole::CleanEffects => ", clean effects",

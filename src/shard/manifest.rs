@@ -4,9 +4,7 @@ use super::respond::{Answering, Asked, Next, Refusal};
 use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
 use crate::http::response::{Caching, Persistence, ResponseHead, Status, write_not_modified};
-use crate::limits::{
-    COLD_MPD_SEGMENTS, COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS,
-};
+use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS};
 use crate::metrics::Format;
 use crate::package::Text;
 use crate::package::cmaf::CmafSnapshot;
@@ -71,7 +69,7 @@ impl Manifest {
             Manifest::CmafMultivariant => (cmaf()?.multivariant.clone(), Segments::default()),
             Manifest::Mpd => {
                 let snapshot = cmaf()?;
-                (snapshot.mpd.clone(), Segments::of_first(&snapshot))
+                (snapshot.mpd.clone(), Segments::of_fewest(&snapshot))
             }
             Manifest::CmafMedia(id) => {
                 let snapshot = cmaf()?;
@@ -109,10 +107,11 @@ impl Segments {
         Segments { count, newest }
     }
 
-    /// Those of the first rendition, which the others follow.
-    fn of_first(snapshot: &CmafSnapshot) -> Segments {
-        let first = snapshot.renditions.first().map(|first| first.listed().iter().map(|segment| &segment.segment));
-        first.map_or_else(Segments::default, Segments::of)
+    /// Those of the rendition that lists the fewest: a player needs all of them.
+    fn of_fewest(snapshot: &CmafSnapshot) -> Segments {
+        let listed = snapshot.renditions.iter().map(|rendition| rendition.listed()).filter(|listed| !listed.is_empty());
+        let fewest = listed.min_by_key(|listed| listed.len());
+        fewest.map_or_else(Segments::default, |listed| Segments::of(listed.iter().map(|segment| &segment.segment)))
     }
 
     /// Whether a text that is still short is about to list its next segment. A player that begins on the first segment or two has nothing
@@ -164,9 +163,7 @@ impl Answering<'_> {
         let Some(manifest) = Manifest::entry(settled.format) else {
             return self.live(asked, channel, &settled, deadline_us).await;
         };
-        // A DASH player begins on what its first MPD lists, and keeps the distance to the edge that it began with.
-        let segments_min = if manifest == Manifest::Mpd { COLD_MPD_SEGMENTS } else { 1 };
-        match self.playable(asked, channel, manifest, segments_min, deadline_us).await {
+        match self.playable(asked, channel, manifest, 1, deadline_us).await {
             Ok(found) => {
                 self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, choice.by_url))).await
             }

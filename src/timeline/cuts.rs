@@ -108,13 +108,13 @@ impl Cutter {
     /// Whether [`Cutter::offer`] would cut here at a key.
     pub fn due_at_key(&self, sample: &Candidate) -> bool {
         let Some(open) = &self.open else { return true };
-        sample.key != Key::None && self.due(sample, open.length(sample.pts))
+        sample.key != Key::None && self.due(sample, open.length(sample.pts), self.gop)
     }
 
     /// Takes in a sample of the reference and cuts when it begins a segment.
     pub fn offer(&mut self, sample: Candidate) -> Option<Cut> {
         self.measure_gop(&sample);
-        let cut = self.decide(&sample);
+        let cut = self.decide(&sample, self.gop);
         if let Some(open) = &mut self.open {
             open.take(sample.pts, sample.duration);
         }
@@ -123,14 +123,16 @@ impl Cutter {
 
     /// Takes in an audio sample that stands in for a silent reference.
     pub fn offer_stand_in(&mut self, sample: Candidate) -> Option<Cut> {
-        let cut = self.decide(&Candidate { key: Key::RecoveryPoint, ..sample });
+        // Every frame of audio is a key, however far apart those of the reference are.
+        let cut = self.decide(&Candidate { key: Key::RecoveryPoint, ..sample }, sample.duration);
         if let Some(open) = &mut self.open {
             open.take(sample.pts, sample.duration);
         }
         cut
     }
 
-    fn decide(&mut self, sample: &Candidate) -> Option<Cut> {
+    /// `gop`: ticks until the next key, judged by what came before.
+    fn decide(&mut self, sample: &Candidate, gop: i64) -> Option<Cut> {
         let Some(open) = self.open else {
             return Some(self.cut(sample, 0, false));
         };
@@ -139,7 +141,7 @@ impl Cutter {
         if is_max && open.run.is_some() {
             self.reach = (sample.pts - open.pts_max).min(self.limit);
         }
-        let due = sample.key != Key::None && self.due(sample, length);
+        let due = sample.key != Key::None && self.due(sample, length, gop);
         let next = length + self.reach.max(sample.duration);
         let forced =
             is_max && length > 0 && next > if self.key_comes_in_time(&open, length) { self.limit } else { self.max };
@@ -160,9 +162,9 @@ impl Cutter {
     }
 
     /// Whether a key sample that is `length` into the segment begins the next.
-    fn due(&self, sample: &Candidate, length: i64) -> bool {
+    fn due(&self, sample: &Candidate, length: i64, gop: i64) -> bool {
         let full = length + sample.duration / 2 >= self.target;
-        let last_chance = self.broke || length + self.gop > self.max;
+        let last_chance = self.broke || length + gop > self.max;
         let short_ones = self.next_segment - self.first_segment;
         length > 0 && (full || last_chance && short_ones < sample.age_s + SHORT_SEGMENTS_MAX)
     }

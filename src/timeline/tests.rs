@@ -258,3 +258,19 @@ fn a_gop_as_long_as_the_longest_segment_is_cut_at_its_keys() {
     assert!(tail.iter().all(|cut| cut.independent), "{tail:?}");
     assert!(tail.iter().skip(1).all(|cut| cut.previous_duration == 180_000), "{tail:?}");
 }
+
+#[test]
+fn audio_stands_in_with_whole_segments_however_long_the_gops_were() {
+    let mut script = Script::new(900_000, 300);
+    script.steps(650);
+    let video_end = script.base + script.frame * 3_600;
+    let mut cuts = Vec::new();
+    for n in 0..20 * 25 {
+        script.now = script.now.plus_us(40_000);
+        let dts = video_end + n * 3_600;
+        script.timeline.pcr((dts - 45_000) * 300, false, script.now);
+        cuts.extend(script.audio_at(dts - 27_000).ok().and_then(|placed| placed.cut));
+    }
+    assert!((6..=10).contains(&cuts.len()), "{} segments of 17 s", cuts.len());
+    assert!(cuts.windows(2).all(|pair| pair[1].start - pair[0].start >= 180_000), "{cuts:?}");
+}

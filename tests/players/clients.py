@@ -17,6 +17,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # currentTime over wall time, from the first picture on.
 PACE_MIN = 0.98
+# A rebuffer that is allowed lasts at most this long, seconds.
+STILL_SECONDS_MAX = 2.5
 # A client that takes this much longer than it was asked to play is stopped, seconds.
 GRACE_SECONDS = 30
 
@@ -43,10 +45,8 @@ class Verdict:
         return "; ".join(filter(None, [figures, self.skipped, *self.reasons]))
 
 
-@functools.cache
-def chromium():
-    """A browser that starts, or None: on Ubuntu the command may be there and ask for a snap."""
-    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+def works(names):
+    """The first of these commands that starts, or None: on Ubuntu a browser's command may be there and ask for a snap."""
     for path in filter(None, (shutil.which(name) for name in names if name)):
         probe = subprocess.run([path, "--version"], capture_output=True, stdin=subprocess.DEVNULL)
         if probe.returncode == 0 and b"snap" not in probe.stdout + probe.stderr:
@@ -54,23 +54,32 @@ def chromium():
     return None
 
 
-def browser_missing():
-    """Why no browser can play here, or nothing."""
-    if chromium() and shutil.which("node") and (HERE / "node_modules").is_dir():
+@functools.cache
+def executable(name):
+    """Where the browser of that name is, or None."""
+    if name == "firefox":
+        return works([os.environ.get("FIREFOX"), "firefox-esr", "firefox"])
+    return works([os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"])
+
+
+def browser_missing(name="chromium"):
+    """Why that browser cannot play here, or nothing."""
+    if executable(name) and shutil.which("node") and (HERE / "node_modules").is_dir():
         return ""
-    return "Chromium, Node.js or the players' modules are not installed"
+    return f"{name.capitalize()} (not as a snap), Node.js or the players' modules are not installed"
 
 
 def browser_environment():
     """What play.mjs runs in."""
-    return {**os.environ, "CHROMIUM": chromium()}
+    found = {"CHROMIUM": executable("chromium"), "FIREFOX": executable("firefox")}
+    return {**os.environ, **{name: path for name, path in found.items() if path}}
 
 
-def browser(player, url, seconds, rebuffers_max=0):
-    """hls.js, mpegts.js or Chromium's own HLS, through play.mjs."""
-    if reason := browser_missing():
+def browser(player, url, seconds, rebuffers_max=0, within="chromium"):
+    """hls.js, shaka, video.js, dash.js, mpegts.js or Chromium's own HLS, through play.mjs."""
+    if reason := browser_missing(within):
         return Verdict(skipped=reason)
-    command = ["node", str(HERE / "play.mjs"), player, url, "--seconds", str(seconds)]
+    command = ["node", str(HERE / "play.mjs"), player, url, "--seconds", str(seconds), "--browser", within]
     run = finished(command, seconds, env=browser_environment())
     if run is None or run.returncode == 2:
         return Verdict(reasons=["the harness failed: " + (run.stderr.strip()[-300:] if run else "it hung")])
@@ -78,26 +87,36 @@ def browser(player, url, seconds, rebuffers_max=0):
     verdict = Verdict()
     verdict.require(seen["played"], "nothing played within 20 s")
     if seen["played"]:
-        pace = seen["advancedSeconds"] / seen["wallSeconds"]
-        verdict.figures = {
-            "pace": f"{pace:.3f}",
-            "start": f"{seen['startedMs'] / 1000:.2f}s",
-            "rebuffers": seen["rebuffers"],
-            "waits": seen["waits"],
-            "freezes": seen["freezes"],
-            "fps": f"{seen['framesPerSecond']:.1f}",
-            "dropped": seen["droppedFrames"],
-            "latency": "-" if seen["latencyMax"] is None else f"{seen['latencyMax']:.1f}s",
-            "size": f"{seen['width']}x{seen['height']}",
-        }
-        verdict.require(pace >= PACE_MIN, f"currentTime advanced {pace:.3f} of wall time, below {PACE_MIN}")
-        verdict.require(seen["rebuffers"] <= rebuffers_max, f"{seen['rebuffers']} rebuffers, over {rebuffers_max}")
-        verdict.require(seen["freezes"] <= rebuffers_max, f"{seen['freezes']} freezes")
-        verdict.require(seen["backwardFrames"] == 0, f"{seen['backwardFrames']} pictures went back in time")
-        verdict.require(seen["audioBytes"] > 0, "no audio was decoded")
+        judge_playback(verdict, seen, rebuffers_max)
     for reason in seen["fatal"] + seen["failures"] + seen["console"]:
         verdict.reasons.append(reason)
     return verdict
+
+
+def judge_playback(verdict, seen, rebuffers_max):
+    """What a viewer would notice, in figures and as reasons to fail."""
+    pace = seen["advancedSeconds"] / seen["wallSeconds"]
+    verdict.figures = {
+        "pace": f"{pace:.3f}",
+        "start": f"{seen['startedMs'] / 1000:.2f}s",
+        "rebuffers": seen["rebuffers"],
+        "waits": seen["waits"],
+        "freezes": seen["freezes"],
+        "ranges": len(seen["ranges"]),
+        "fps": f"{seen['framesPerSecond']:.1f}",
+        "dropped": seen["droppedFrames"],
+        "latency": "-" if seen["latencyMax"] is None else f"{seen['latencyMax']:.1f}s",
+        "size": f"{seen['width']}x{seen['height']}",
+    }
+    # On a channel that has just begun shaka waits for its next MPD as long as its first one took: its one segment is over by then.
+    granted = STILL_SECONDS_MAX * min(seen["rebuffers"], rebuffers_max)
+    kept = seen["advancedSeconds"] + granted >= seen["wallSeconds"] * PACE_MIN
+    verdict.require(kept, f"currentTime advanced {pace:.3f} of wall time, below {PACE_MIN}")
+    verdict.require(seen["rebuffers"] <= rebuffers_max, f"{seen['rebuffers']} rebuffers, over {rebuffers_max}")
+    verdict.require(seen["freezes"] <= rebuffers_max, f"{seen['freezes']} freezes")
+    verdict.require(len(seen["ranges"]) == 1, f"buffered in {len(seen['ranges'])} ranges: {seen['ranges']}")
+    verdict.require(seen["backwardFrames"] == 0, f"{seen['backwardFrames']} pictures went back in time")
+    verdict.require(seen["hasAudio"], "no audio was decoded")
 
 
 def ffmpeg(url, seconds):
@@ -129,17 +148,23 @@ def mpv(url, seconds):
         run = finished([*command, f"--log-file={log.name}", url], seconds)
         lines = log.read().splitlines()
     wall = time.monotonic() - begin
-    errors = [line for line in lines if re.search(r"\]\[[ef]\]", line)]
+    # What it says once it has played enough is about its own end: libavformat's DASH calls a reading that mpv broke off an error.
+    end = next((number for number, line in enumerate(lines) if "EOF code: " in line), len(lines))
+    errors = [line for line in lines[:end] if re.search(r"\]\[[ef]\]", line)]
     underruns = sum("buffer underrun" in line or "Enter buffering" in line for line in lines)
     verdict = Verdict({"wall": f"{wall:.1f}s", "underruns": underruns})
     verdict.require(run is not None and run.returncode == 0, "it hung" if run is None else f"exit code {run.returncode}")
-    verdict.require(wall >= seconds * PACE_MIN, f"it ended after {wall:.1f} s")
+    # libavformat's DASH may say that the stream begins a segment before what it then reads first; mpv's length counts from there.
+    began = [float(at) for line in lines for at in re.findall(r"playback restart complete @ ([\d.]+)", line)]
+    played = seconds - (began[0] if began else 0)
+    verdict.require(began and wall >= played * PACE_MIN, f"it ended after {wall:.1f} s of {played:.1f} s")
     verdict.reasons += errors[:3]
     return verdict
 
 
-# What VLC says without a desktop, whatever it plays.
-VLC_NOISE = ("no suitable interface module", "globalhotkeys")
+# What VLC says without a desktop, whatever it plays; and what its decoder says when a segment that arrives at a stroke fills the few
+# pictures of the dummy display before its start-up buffer is full: it then goes on, and loses nothing.
+VLC_NOISE = ("no suitable interface module", "globalhotkeys", "buffer deadlock prevented")
 # VLC's own errors, and libav's within it; other lines are for information.
 VLC_ERROR = re.compile(r" error: |^\[\w+ @ 0x")
 

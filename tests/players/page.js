@@ -6,16 +6,56 @@ const PLAYERS = {
     return { play: () => video.play(), latency: () => null };
   },
 
-  hlsjs: (video, url, seen) => {
+  hlsjs: (video, url, seen, recovers) => {
     const hls = new Hls({ lowLatencyMode: false });
     hls.on(Hls.Events.ERROR, (_, data) => {
       const text = [data.type, data.details, data.error && data.error.message].filter(Boolean).join(' ');
-      (data.fatal ? seen.fatal : seen.errors).push(text);
+      // What hls.js's own documentation tells a page to do when its retries are used up.
+      const goesOn = recovers && data.fatal && data.type === Hls.ErrorTypes.NETWORK_ERROR;
+      if (goesOn) setTimeout(() => hls.startLoad(), RECOVERY_MS);
+      (data.fatal && !goesOn ? seen.fatal : seen.errors).push(text);
     });
     const parsed = new Promise((resolve) => hls.on(Hls.Events.MANIFEST_PARSED, resolve));
     hls.loadSource(url);
     hls.attachMedia(video);
     return { play: () => parsed.then(() => video.play()), latency: () => hls.latency };
+  },
+
+  shaka: (video, url, seen) => {
+    shaka.polyfill.installAll();
+    const player = new shaka.Player();
+    const note = (error) => {
+      // Of a live stream it tries what the network refused again by itself, after it has told the page that the error is critical.
+      const goesOn = player.isLive() && error.category === shaka.util.Error.Category.NETWORK;
+      const list = error.severity === shaka.util.Error.Severity.CRITICAL && !goesOn ? seen.fatal : seen.errors;
+      list.push(`shaka ${error.code} ${JSON.stringify(error.data)}`.slice(0, 300));
+    };
+    player.addEventListener('error', (event) => note(event.detail));
+    const play = async () => {
+      await player.attach(video);
+      await player.load(url).catch(note);
+      await video.play();
+    };
+    return { play, latency: () => player.getStats().liveLatency };
+  },
+
+  videojs: (video, url, seen) => {
+    // With `overrideNative` it plays through MSE in Chromium as it does in Firefox; the native way has a player of its own above.
+    const html5 = { vhs: { overrideNative: true }, nativeAudioTracks: false, nativeVideoTracks: false };
+    const player = videojs(video, { liveui: true, html5 });
+    player.on('error', () => seen.fatal.push(`video.js ${player.error().code} ${player.error().message}`));
+    player.src({ src: url, type: 'application/vnd.apple.mpegurl' });
+    return { play: () => player.play(), latency: () => null };
+  },
+
+  dashjs: (video, url, seen) => {
+    const player = dashjs.MediaPlayer().create();
+    player.updateSettings({ debug: { logLevel: dashjs.Debug.LOG_LEVEL_NONE } });
+    const note = ({ error }) => seen.fatal.push(`dash.js ${error?.code} ${error?.message}`);
+    player.on(dashjs.MediaPlayer.events.ERROR, note);
+    player.on(dashjs.MediaPlayer.events.PLAYBACK_ERROR, note);
+    player.initialize(video, url, true);
+    return { play: async () => player.play(), latency: () => player.getCurrentLiveLatency() };
   },
 
   mpegtsjs: (video, url, seen) => {
@@ -33,8 +73,10 @@ const PLAYERS = {
 const REBUFFER_MS = 250;
 // A freeze: the clock of the video stands still for longer than this, milliseconds.
 const FREEZE_MS = 500;
+// After a failure that a page must answer, it waits for this long before it tries again, milliseconds.
+const RECOVERY_MS = 1000;
 
-window.startPlayer = (name, url) => {
+window.startPlayer = (name, url, recovers) => {
   const video = document.querySelector('video');
   const seen = { startedMs: null, waits: 0, rebuffers: 0, freezes: 0, seeks: 0, backwardFrames: 0, errors: [], fatal: [] };
   const begin = performance.now();
@@ -45,7 +87,7 @@ window.startPlayer = (name, url) => {
   video.addEventListener('error', () => seen.fatal.push(`video error ${video.error.code} ${video.error.message}`));
   watchFrames(video, seen);
   watchClock(video, seen);
-  const player = PLAYERS[name](video, url, seen);
+  const player = PLAYERS[name](video, url, seen, recovers);
   player.play().catch((error) => seen.errors.push(`play() ${error.message}`));
   window.figures = () => ({ ...seen, ...videoFigures(video), latency: player.latency() });
 };
@@ -89,12 +131,15 @@ const watchClock = (video, seen) => {
 
 const videoFigures = (video) => {
   const quality = video.getVideoPlaybackQuality();
+  const ranges = Array.from({ length: video.buffered.length }, (_, i) => [video.buffered.start(i), video.buffered.end(i)]);
   return {
     wallMs: performance.now(),
     position: video.currentTime,
     decodedFrames: quality.totalVideoFrames,
     droppedFrames: quality.droppedVideoFrames,
-    audioBytes: video.webkitAudioDecodedByteCount,
+    // Firefox says whether there is audio, Chromium how much of it was decoded.
+    hasAudio: video.mozHasAudio ?? video.webkitAudioDecodedByteCount > 0,
+    ranges,
     width: video.videoWidth,
     height: video.videoHeight,
   };

@@ -1,30 +1,65 @@
-// play.mjs hlsjs|native|mpegtsjs URL [--seconds N] [--trace] [--screenshot FILE]
+// play.mjs PLAYER URL [--browser chromium|firefox] [--seconds N] [--trace] [--recovers] [--screenshot FILE]
 //
-// Plays a live URL in headless Chromium and prints what a viewer would notice as one line of JSON. It measures, and leaves the verdict to
+// Plays a live URL in a headless browser and prints what a viewer would notice as one line of JSON. It measures, and leaves the verdict to
 // the caller: exit 0 = measured, 1 = nothing played within 20 s, 2 = the harness itself failed.
-// With --trace it prints a line of figures ten times a second instead, from the start on and whatever happens, until it is stopped.
-// CHROMIUM names the browser's executable.
-import { chromium } from 'playwright-core';
+// With --trace it prints a line of figures ten times a second instead, from the start on and whatever happens, until it is stopped; a line
+// `offline` or `online` on its standard input takes the network from the page or gives it back (Chromium only).
+// With --recovers the page tries again when its player has given up for lack of network, as a site's page does.
+// CHROMIUM and FIREFOX name the browsers' executables.
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
+import readline from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const FOLDER = path.dirname(fileURLToPath(import.meta.url));
-const LIBRARIES = { native: null, hlsjs: 'hls.js/dist/hls.js', mpegtsjs: 'mpegts.js/dist/mpegts.js' };
+const LIBRARIES = {
+  native: null,
+  hlsjs: 'hls.js/dist/hls.js',
+  shaka: 'shaka-player/dist/shaka-player.compiled.js',
+  videojs: 'video.js/dist/video.js',
+  dashjs: 'dashjs/dist/modern/umd/dash.all.min.js',
+  mpegtsjs: 'mpegts.js/dist/mpegts.js',
+};
 const STARTUP_MS_MAX = 20_000;
 const SETTLE_MS = 1_000;
-const BROWSER_ARGS = ['--no-sandbox', '--autoplay-policy=no-user-gesture-required', '--mute-audio', '--disable-gpu',
+const CHROMIUM_ARGS = ['--no-sandbox', '--autoplay-policy=no-user-gesture-required', '--mute-audio', '--disable-gpu',
   '--disable-background-networking', '--disable-component-update'];
+// Playing without a click and without a sound card; no page of its own about data reporting.
+const FIREFOX_PREFERENCES = {
+  'media.autoplay.default': 0,
+  'media.autoplay.blocking_policy': 0,
+  'media.cubeb.backend': 'null',
+  'datareporting.policy.dataSubmissionEnabled': false,
+};
+// How the browsers name a request that the player itself gave up.
+const ABORTED = ['net::ERR_ABORTED', 'NS_BINDING_ABORTED'];
 
 const { values: options, positionals: [player, url] } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '15' }, trace: { type: 'boolean' }, screenshot: { type: 'string' } },
+  options: {
+    browser: { type: 'string', default: 'chromium' },
+    seconds: { type: 'string', default: '15' },
+    trace: { type: 'boolean' },
+    recovers: { type: 'boolean', default: false },
+    screenshot: { type: 'string' },
+  },
 });
-if (!(player in LIBRARIES) || !url) {
-  console.error(`usage: play.mjs ${Object.keys(LIBRARIES).join('|')} URL [--seconds N] [--trace] [--screenshot FILE]`);
+if (!(player in LIBRARIES) || !url || !['chromium', 'firefox'].includes(options.browser)) {
+  console.error(`usage: play.mjs ${Object.keys(LIBRARIES).join('|')} URL [--browser chromium|firefox] [--seconds N] ...`);
   process.exit(2);
+}
+
+// Playwright wants a Firefox of its own, so the installed one is driven by Puppeteer; what is used of the two is the same.
+async function launch() {
+  if (options.browser === 'firefox') {
+    const { default: puppeteer } = await import('puppeteer-core');
+    const executablePath = process.env.FIREFOX || '/usr/bin/firefox-esr';
+    return puppeteer.launch({ browser: 'firefox', executablePath, headless: true, extraPrefsFirefox: FIREFOX_PREFERENCES });
+  }
+  const { chromium } = await import('playwright-core');
+  return chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: CHROMIUM_ARGS });
 }
 
 // The page comes from another origin than the stream, as on a real site: so CORS is tested too.
@@ -55,7 +90,7 @@ function watchNetwork(page) {
   });
   page.on('requestfailed', (request) => {
     const reason = request.failure()?.errorText;
-    if (reason !== 'net::ERR_ABORTED') seen.failures.push(`${reason} ${request.url()}`);
+    if (!ABORTED.includes(reason)) seen.failures.push(`${reason} ${request.url()}`);
   });
   return seen;
 }
@@ -64,7 +99,8 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function measure(page) {
   const figures = () => page.evaluate(() => window.figures());
-  const isPlaying = (now) => now.startedMs !== null && now.position > 0 && now.decodedFrames > 0;
+  // Audio alone has no size and no pictures.
+  const isPlaying = (now) => now.startedMs !== null && now.position > 0 && (now.decodedFrames > 0 || now.width === 0);
   const deadline = Date.now() + STARTUP_MS_MAX;
   let first = await figures();
   while (!isPlaying(first) && first.fatal.length === 0 && Date.now() < deadline) {
@@ -94,6 +130,7 @@ async function measure(page) {
 
 // For who wants to see an outage: the verdict needs the course of things, not their sum.
 async function trace(page) {
+  readline.createInterface({ input: process.stdin }).on('line', (line) => page.context().setOffline(line === 'offline'));
   for (const end = Date.now() + Number(options.seconds) * 1000; Date.now() < end; await sleep(100)) {
     console.log(JSON.stringify(await page.evaluate(() => window.figures())));
   }
@@ -102,14 +139,14 @@ async function trace(page) {
 let browser;
 try {
   const server = await servePage();
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: BROWSER_ARGS });
+  browser = await launch();
   const page = await browser.newPage();
   const network = watchNetwork(page);
   const console_ = [];
   page.on('console', (message) => message.type() === 'error' && console_.push(message.text()));
   page.on('pageerror', (error) => console_.push(error.message));
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
-  await page.evaluate(([name, address]) => window.startPlayer(name, address), [player, url]);
+  await page.evaluate(([name, address, recovers]) => window.startPlayer(name, address, recovers), [player, url, options.recovers]);
   if (options.trace) {
     await trace(page);
     await browser.close();
@@ -117,7 +154,7 @@ try {
   }
   const measured = await measure(page);
   if (options.screenshot) await page.screenshot({ path: options.screenshot });
-  console.log(JSON.stringify({ player, url, ...measured, ...network, console: console_ }));
+  console.log(JSON.stringify({ player, browser: options.browser, url, ...measured, ...network, console: console_ }));
   await browser.close();
   process.exit(measured.played ? 0 : 1);
 } catch (error) {

@@ -3,12 +3,16 @@
 //! ```text
 //!  plan (from the seed) ─► source ─► network ─► pacer, timeline ─► check
 //!                             └──────────── truth ────────────────────┘
+//!                                                     └─► CMAF packager: stores, playlists, MPD
 //! ```
 //!
 //! `MILLRACE_SEED=n cargo test --test sim` replays one seed; `MILLRACE_FULL=1` runs 1,000 seeds and whole days of drift.
 //! No run reads a clock: a seed gives the same run everywhere.
 
 mod check;
+mod cmaf;
+#[path = "../support/cmaf.rs"]
+mod isobmff;
 mod noise;
 mod plan;
 mod rng;
@@ -25,14 +29,42 @@ fn full() -> bool {
 }
 
 fn one(seed: u64) -> Result<Run, String> {
-    let mut run = Run::new(seed);
+    finished(Run::new(seed), seed, "seeds")
+}
+
+fn finished(mut run: Run, seed: u64, test: &str) -> Result<Run, String> {
     match run.run() {
         Ok(()) => Ok(run),
         Err(why) => Err(format!(
-            "{why}\n  {:?}\n  replay: MILLRACE_SEED={seed} cargo test --test sim seeds -- --nocapture",
+            "{why}\n  {:?}\n  replay: MILLRACE_SEED={seed} cargo test --test sim {test} -- --nocapture",
             run.plan()
         )),
     }
+}
+
+/// The CMAF packager, its playlists and its MPD behind the same runs.
+#[test]
+fn cmaf_seeds() {
+    let asked = std::env::var("MILLRACE_SEED").ok().map(|seed| seed.parse().expect("MILLRACE_SEED is a number"));
+    let seeds = asked.map_or(0..if full() { 1_000 } else { 20 }, |seed: u64| seed..seed + 1);
+    let mut failed = Vec::new();
+    let (mut segments, mut gaps, mut discontinuities) = (0, 0, 0);
+    for seed in seeds.clone() {
+        match finished(Run::with_cmaf(seed), seed, "cmaf_seeds") {
+            Ok(run) => {
+                let cmaf = run.cmaf.as_ref().expect("it takes part");
+                segments += cmaf.segments;
+                gaps += cmaf.gaps;
+                discontinuities += cmaf.discontinuities;
+            }
+            Err(why) => failed.push(format!("seed {seed}: {why}")),
+        }
+    }
+    let count = seeds.end - seeds.start;
+    println!("{count} seeds: {segments} segments, {gaps} of them gaps, {discontinuities} discontinuities");
+    let first = failed[..failed.len().min(5)].join("\n");
+    assert!(failed.is_empty(), "{} seeds of {count} failed, the first:\n{first}", failed.len());
+    assert!(asked.is_some() || (segments > 500 && gaps > 0 && discontinuities > 10));
 }
 
 #[test]
@@ -68,9 +100,12 @@ fn seeds() {
 /// Time stamps without any sense: nothing may break that players rely on.
 #[test]
 fn noise_is_survived() {
+    let mut segments = 0;
     for seed in 0..if full() { 500 } else { 100 } {
-        noise::run(seed).unwrap_or_else(|why| panic!("noise {seed}: {why}"));
+        segments += noise::run(seed).unwrap_or_else(|why| panic!("noise {seed}: {why}"));
     }
+    println!("{segments} CMAF segments of noise");
+    assert!(segments > 100);
 }
 
 /// A stream without any event.
@@ -97,6 +132,18 @@ fn a_clean_stream_loses_nothing_and_breaks_nowhere() {
         let check = &run.check;
         assert_eq!((check.flagged, check.discontinuities, check.cuts_off_key), (0, 0, 0), "seed {seed}");
         assert!(check.cuts >= 30, "seed {seed}: {} cuts", check.cuts);
+    }
+}
+
+#[test]
+fn cmaf_of_a_clean_stream_has_no_gap_and_leaves_nothing_out() {
+    for seed in 0..if full() { 200 } else { 20 } {
+        let run = Run::with_plan(quiet(120 * SECOND), 0, Rng::new(seed)).followed_by_cmaf(seed);
+        let run = finished(run, seed, "clean").unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let cmaf = run.cmaf.as_ref().expect("it takes part");
+        assert_eq!((cmaf.gaps, cmaf.discontinuities), (0, 0), "seed {seed}");
+        // But for audio before the first cut, of two tracks.
+        assert!(cmaf.segments >= 5 && cmaf.left_out() <= 200, "seed {seed}: {} left out", cmaf.left_out());
     }
 }
 

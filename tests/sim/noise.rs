@@ -1,7 +1,9 @@
 //! A source that makes no sense at all: random time stamps, clocks, breaks, tracks and keys. Only what players rely on is checked.
 
+use crate::cmaf::Cmaf;
+use crate::isobmff;
 use crate::rng::Rng;
-use millrace::es::{AudioRole, Codec, Key, Track, TrackId, TrackKind, TsStream};
+use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, Track, TrackId, TrackKind, TsStream, VideoParams};
 use millrace::limits::TRACKS_MAX;
 use millrace::time::{Now, Ts33};
 use millrace::timeline::{Cut, Epoch, RawTiming, Timeline, TimelineConfig};
@@ -15,13 +17,16 @@ struct Noise {
     timeline: Timeline,
     last_dts: HashMap<u16, i64>,
     cut: Option<Cut>,
+    cmaf: Cmaf,
 }
 
-pub fn run(seed: u64) -> Result<(), String> {
+/// Says how many segments the CMAF packager listed.
+pub fn run(seed: u64) -> Result<u64, String> {
     let mut rng = Rng::new(seed ^ 0x006e_6f69_7365);
     let now = Now { mono_us: rng.below(1 << 40), unix_us: 1_800_000_000_000_000 };
     let timeline = Timeline::new(CONFIG, Epoch::begin(None, now), now);
-    let mut noise = Noise { rng, now, timeline, last_dts: HashMap::new(), cut: None };
+    let cmaf = Cmaf::noise(seed, timeline.epoch(), timeline.target_duration_s(), &described(45));
+    let mut noise = Noise { rng, now, timeline, last_dts: HashMap::new(), cut: None, cmaf };
     noise.timeline.set_tracks(&tracks(&[(0, Codec::H264), (1, Codec::Aac)]));
     let mut clock = noise.rng.below(1 << 33);
     for _ in 0..20_000 {
@@ -29,7 +34,7 @@ pub fn run(seed: u64) -> Result<(), String> {
         clock = noise.step(clock)?;
     }
     let states = noise.last_dts.len();
-    if states > 2 * TRACKS_MAX { Err(format!("{states} tracks are remembered")) } else { Ok(()) }
+    if states > 2 * TRACKS_MAX { Err(format!("{states} tracks are remembered")) } else { Ok(noise.cmaf.segments) }
 }
 
 impl Noise {
@@ -38,8 +43,16 @@ impl Noise {
         let rng = &mut self.rng;
         let clock = if rng.percent(1) { rng.next() } else { clock + rng.below(4_000) };
         match rng.below(1_000) {
-            0 => self.timeline.source_break(self.now),
-            1 => self.timeline.set_tracks(&tracks(&[(rng.below(3) as u16, Codec::H265), (7, Codec::Mp2)])),
+            0 => {
+                self.timeline.source_break(self.now);
+                self.cmaf.source_break();
+            }
+            1 => {
+                let tracks = tracks(&[(rng.below(3) as u16, Codec::H265), (7, Codec::Mp2)]);
+                self.timeline.set_tracks(&tracks);
+                self.cmaf.tracks(&tracks);
+                self.cmaf.tracks(&described(30 + (clock % 30) as u32));
+            }
             2 => self.now.unix_us = rng.below(1 << 51),
             3..=300 => {
                 let pcr = if rng.percent(5) { rng.next() } else { clock.wrapping_sub(rng.below(90_000)) };
@@ -59,6 +72,8 @@ impl Noise {
         if pts < dts || last.is_some_and(|last| dts <= last) {
             return Err(format!("{raw:?} at PTS {pts}, DTS {dts} after {last:?}"));
         }
+        let kind = if raw.track.0 == 0 { TrackKind::Video } else { raw.kind };
+        self.cmaf.placed(raw.track, kind, &placed, self.now).map_err(|why| format!("CMAF: {why}"))?;
         let Some(cut) = placed.cut else { return Ok(()) };
         match self.cut.replace(cut) {
             Some(last) if !follows(&last, &cut) => Err(format!("{cut:?} after {last:?}")),
@@ -106,4 +121,26 @@ fn tracks(of: &[(u16, Codec)]) -> Vec<Track> {
         params: None,
     };
     of.iter().map(track).collect()
+}
+
+/// A picture of this many macroblocks' height, and sound at two rates.
+fn described(height_mbs: u32) -> Vec<Track> {
+    let picture = VideoParams {
+        width: 1_280,
+        height: 720,
+        sar: (1, 1),
+        frame_rate: None,
+        interlaced: false,
+        rfc6381: "avc1.42c01e".into(),
+        parameter_sets: isobmff::h264_sets(80, height_mbs),
+    };
+    let sound = |sample_rate| {
+        let config = isobmff::aac_config(sample_rate, 2);
+        let rfc6381 = "mp4a.40.2".into();
+        Params::Audio(AudioParams { sample_rate, channels: 2, frame_samples: 1_024, rfc6381, config })
+    };
+    let mut tracks = tracks(&[(0, Codec::H264), (1, Codec::Aac), (2, Codec::Aac), (7, Codec::Aac)]);
+    let params = [Params::Video(picture), sound(48_000), sound(44_100), sound(48_000)];
+    tracks.iter_mut().zip(params).for_each(|(track, params)| track.params = Some(params));
+    tracks
 }

@@ -1,6 +1,8 @@
 //! One run: the source, the network and the clocks of a plan, driven through pacer and timeline, with every output checked.
 
 use crate::check::{Check, Grant};
+use crate::cmaf::Cmaf;
+use crate::isobmff;
 use crate::plan::{Event, Network, Plan};
 use crate::rng::Rng;
 use crate::source::{Emitted, Kind, SECOND, Sample, Source, Stream};
@@ -40,6 +42,8 @@ pub struct Run {
     timeline: Timeline,
     pacer: Pacer,
     pub check: Check,
+    /// The CMAF packager behind it, when it takes part.
+    pub cmaf: Option<Cmaf>,
     opened: bool,
     wild: Option<bool>,
     announce: bool,
@@ -87,6 +91,7 @@ impl Run {
             pacer: Pacer::new(PacerConfig { pace: plan.pace, ..PacerConfig::default() }),
             bases: vec![Base { offset, pcr_from: i64::MIN, stream_from: everywhere }],
             until: Until::default(),
+            cmaf: None,
             opened: false,
             wild: None,
             announce: false,
@@ -115,6 +120,18 @@ impl Run {
         run
     }
 
+    /// The same, with the CMAF packager behind it.
+    pub fn with_cmaf(seed: u64) -> Run {
+        Run::new(seed).followed_by_cmaf(seed)
+    }
+
+    pub fn followed_by_cmaf(self, seed: u64) -> Run {
+        let mut run = self;
+        let target_duration_s = run.timeline.target_duration_s();
+        run.cmaf = Some(Cmaf::new(seed, run.timeline.epoch(), target_duration_s, &tracks(&run.source, run.height)));
+        run
+    }
+
     /// A pacer that begins to even out batches makes output later, which is made up for by a break; it may do so in two steps.
     fn evening(&self) -> u64 {
         if self.plan.pace && matches!(self.plan.network, Network::Batches(_)) { 2 } else { 0 }
@@ -139,6 +156,7 @@ impl Run {
             }
             if let Some((_, event)) = events.next_if(|(at, _)| *at <= mux) {
                 self.begin(event, mux);
+                self.tell_cmaf(event)?;
                 if matches!(event, Event::Reconnect { .. }) {
                     continue;
                 }
@@ -158,7 +176,22 @@ impl Run {
         }
     }
 
-    fn finish(&self) -> Result<(), String> {
+    fn tell_cmaf(&mut self, event: Event) -> Result<(), String> {
+        let Some(cmaf) = &mut self.cmaf else { return Ok(()) };
+        let tracks = tracks(&self.source, self.height);
+        match event {
+            Event::Reconnect { .. } => cmaf.source_break(),
+            Event::Resize => cmaf.tracks(&tracks),
+            Event::Restart => cmaf.restart(self.timeline.epoch(), self.timeline.target_duration_s(), &tracks)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        if let Some(cmaf) = &mut self.cmaf {
+            cmaf.finish()?;
+        }
         let (found, min, max) = (self.check.discontinuities, self.breaks_min, self.breaks_max);
         if !(min..=max).contains(&found) {
             return Err(format!("{found} discontinuities, expected {min}..={max}"));
@@ -368,7 +401,11 @@ impl Run {
                 let counted =
                     sample.mux < self.until.no_stamps + SECOND && sample.mux > self.until.no_stamps - 12 * SECOND;
                 let grant = self.grant(sample, base, missing || wild || counted);
-                self.check.placed(sample, &placed, is_reference, grant)
+                self.check.placed(sample, &placed, is_reference, grant)?;
+                match &mut self.cmaf {
+                    Some(cmaf) => cmaf.placed(raw.track, raw.kind, &placed, now).map_err(|why| format!("CMAF: {why}")),
+                    None => Ok(()),
+                }
             }
             Err(why) => self.dropped(sample, why),
         }
@@ -426,10 +463,19 @@ fn tracks(source: &Source, height: u32) -> Vec<Track> {
 fn track(stream: &Stream, height: u32) -> Track {
     let (codec, params) = match stream.kind {
         Kind::Video => (Codec::H264, Some(picture(height))),
-        Kind::Audio => (Codec::Aac, Some(sound(stream))),
+        Kind::Audio => (sound_codec(stream), Some(sound(stream))),
         Kind::Data => (Codec::Teletext, None),
     };
     Track { id: TrackId(stream.id), codec, language: None, role: AudioRole::Main, ts: TsStream::default(), params }
+}
+
+/// By the samples of a frame.
+fn sound_codec(stream: &Stream) -> Codec {
+    match stream.den {
+        1_024 => Codec::Aac,
+        1_152 => Codec::Mp3,
+        _ => Codec::Ac3,
+    }
 }
 
 fn picture(height: u32) -> Params {
@@ -439,17 +485,18 @@ fn picture(height: u32) -> Params {
         sar: (1, 1),
         frame_rate: None,
         interlaced: false,
-        rfc6381: String::new(),
-        parameter_sets: Vec::new(),
+        rfc6381: "avc1.42c01e".into(),
+        parameter_sets: isobmff::h264_sets(height / 9, height / 16),
     })
 }
 
 fn sound(stream: &Stream) -> Params {
-    Params::Audio(AudioParams {
-        sample_rate: stream.num as u32,
-        channels: 2,
-        frame_samples: stream.den as u32,
-        rfc6381: String::new(),
-        config: Bytes::new(),
-    })
+    let sample_rate = stream.num as u32;
+    let (rfc6381, config) = match sound_codec(stream) {
+        Codec::Aac => ("mp4a.40.2", isobmff::aac_config(sample_rate, 2)),
+        Codec::Mp3 => ("mp4a.40.34", Bytes::new()),
+        _ => ("ac-3", Bytes::from_static(&[0x10, 0x11, 0x40])),
+    };
+    let frame_samples = stream.den as u32;
+    Params::Audio(AudioParams { sample_rate, channels: 2, frame_samples, rfc6381: rfc6381.into(), config })
 }

@@ -13,23 +13,43 @@ pub(super) struct Breaks {
     /// Those that were forgotten.
     forgotten: u64,
     periods: VecDeque<PeriodStart>,
+    /// Number of the newest segment that a playlist lists: what it says of it holds for all.
+    listed: u64,
 }
 
 impl Breaks {
-    /// The reference's init segment changes at the segment of this number.
+    /// The reference's init segment changes at this cut. Where another rendition lists the segment already it is none: the change of the
+    /// init segment has to do.
     pub fn add(&mut self, cut: &Cut) {
-        if !cut.discontinuity && self.segments.back().is_none_or(|last| *last < cut.segment) {
+        if !cut.discontinuity
+            && cut.segment > self.listed
+            && self.segments.back().is_none_or(|last| *last < cut.segment)
+        {
             self.segments.push_back(cut.segment);
         }
     }
 
     /// The timeline's cut, with the packager's own discontinuities counted in.
-    pub fn own(&self, cut: &Cut) -> Cut {
+    fn own(&self, cut: &Cut) -> Cut {
         let before = self.segments.iter().take_while(|segment| **segment <= cut.segment).count() as u64;
         Cut {
             discontinuity: cut.discontinuity || self.segments.contains(&cut.segment),
             discontinuity_sequence: cut.discontinuity_sequence + self.forgotten + before,
             ..*cut
+        }
+    }
+
+    /// The same, for a segment that is listed now.
+    pub fn list(&mut self, cut: &Cut) -> Cut {
+        self.listed = self.listed.max(cut.segment);
+        self.own(cut)
+    }
+
+    /// A segment of a rendition begins: with it a Period, if time broke or it is the first of all.
+    pub fn begin_segment(&mut self, cut: &Cut) {
+        let is_first = self.periods.front().is_none_or(|first| cut.segment < first.segment);
+        if is_first || self.own(cut).discontinuity {
+            self.begin_period(cut);
         }
     }
 

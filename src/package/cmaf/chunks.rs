@@ -19,6 +19,8 @@ pub(super) struct Chunks {
     samples: Vec<ChunkSample>,
     /// Decode time of the newest sample, whose duration is not known yet.
     newest: Option<u64>,
+    /// Decode time of the end of the newest sample that was settled.
+    end: u64,
     data: Vec<u8>,
     /// Duration of the last sample whose duration was known.
     usual: u32,
@@ -71,13 +73,19 @@ impl Chunks {
         let sample = self.samples.last_mut()?;
         sample.duration = duration.min(u64::from(u32::MAX)) as u32;
         self.usual = sample.duration;
-        Some(newest + duration)
+        self.end = newest + u64::from(sample.duration);
+        Some(self.end)
     }
 
     /// Whether the settled samples, which end at `end`, make a whole chunk.
     pub fn is_full(&self, end: u64, timescale: u32) -> bool {
         let whole = u64::from(timescale) * CMAF_CHUNK_MS / 1_000;
-        !self.samples.is_empty() && end - self.base + u64::from(self.usual) / 2 >= whole
+        !self.samples.is_empty() && end.saturating_sub(self.base) + u64::from(self.usual) / 2 >= whole
+    }
+
+    /// Whether a sample of this decode time can follow in the chunk: durations alone say where a chunk's samples lie.
+    pub fn goes_on_at(&self, time: u64) -> bool {
+        self.samples.is_empty() || self.end == time
     }
 
     /// Bytes that wait for their chunk to be whole.

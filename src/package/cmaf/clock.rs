@@ -26,6 +26,11 @@ impl Clock {
         Clock { timescale, frame, last: None, continuous: false }
     }
 
+    /// Whether it counts in the same units and frames.
+    pub fn is_like(&self, other: &Clock) -> bool {
+        (self.timescale, self.frame) == (other.timescale, other.frame)
+    }
+
     /// Time broke: what follows is placed by its time stamps alone.
     pub fn time_broke(&mut self) {
         self.continuous = false;

@@ -29,6 +29,8 @@ use std::sync::Arc;
 /// A hole between two samples up to this long is closed by making the first one longer, as milliseconds: decoders and MSE then see an
 /// unbroken timeline.
 const STRETCH_MS_MAX: u64 = 500;
+/// EXTINF of audio says what the frames make, when that is this close to what the cuts say or within two frames, 90 kHz ticks (100 ms).
+const AUDIO_SLACK_TICKS: i64 = 9_000;
 
 /// What a lane is told while it reads.
 pub(super) struct Context<'a> {
@@ -37,6 +39,8 @@ pub(super) struct Context<'a> {
     pub stats: &'a mut super::CmafStats,
     /// Samples beyond this PTS have to wait: cuts before it may still come. `None`: this is the reference.
     pub reach: Option<MediaTime>,
+    /// How far the channel's time has come: the newest cut, or the reference's newest sample that was read.
+    pub now: Option<MediaTime>,
     /// Bytes that may still be read in this go.
     pub budget: &'a mut usize,
 }
@@ -64,7 +68,15 @@ pub(super) struct Lane {
     /// Takes over at the next cut.
     next_init: Option<Init>,
     clock: Option<Clock>,
+    /// The samples that come now are of a codec that the lane has no init segment for.
+    is_foreign: bool,
+    /// Pictures were left out: what refers to them makes no sense.
+    needs_key: bool,
+    /// Time broke: frames belong to no segment until the cut that says so.
+    is_between: bool,
     chunks: Chunks,
+    /// Decode time of the end of the newest sample whose duration is known.
+    media_end: u64,
     open: Option<Open>,
     /// Number of the newest segment that was begun, or one before the first.
     newest: u64,
@@ -94,7 +106,11 @@ impl Lane {
             inits: VecDeque::new(),
             next_init: None,
             clock: None,
+            is_foreign: false,
+            needs_key: false,
+            is_between: false,
             chunks: Chunks::default(),
+            media_end: 0,
             open: None,
             newest: first.saturating_sub(1),
             window: Window::new(listed_90k),
@@ -119,6 +135,10 @@ impl Lane {
     pub fn reached(&self) -> MediaTime {
         self.reached
     }
+    /// The ring is gone, whether or not its end was read.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
     /// Whether something changed since the last call.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
@@ -134,6 +154,8 @@ impl Lane {
             self.describe_at(ring);
         }
         let newest = super::super::start::samples(ring).next_back().map(|(_, meta)| meta.dts);
+        // What waits is let go before `expire` closes the segment it belongs to.
+        let newest = newest.max(context.now);
         loop {
             let mut probe = self.cursor;
             match ring.next(&mut probe) {
@@ -149,7 +171,7 @@ impl Lane {
                     self.take(meta, data, context);
                 }
                 Next::Entry(_, Entry::Track(track)) => self.describe(track),
-                Next::Entry(_, Entry::Gap) => self.time_broke(context),
+                Next::Entry(_, Entry::Gap) => self.time_broke(),
                 Next::Entry(_, Entry::End) => self.ended = true,
                 Next::Lost(count) => self.lost(ring, probe, count, context),
             }
@@ -157,18 +179,19 @@ impl Lane {
         }
     }
 
-    /// Closes segments that nothing of the track has come for, `now` being how far the channel's time has come.
-    pub fn expire(&mut self, now: MediaTime, context: &mut Context<'_>) {
+    /// Closes segments that nothing of the track has come for.
+    pub fn expire(&mut self, context: &mut Context<'_>) {
+        let Some(now) = context.now else { return };
         if self.open.is_none() && self.window.newest().is_none() {
             return;
         }
-        while let Some(next) = context.cuts.iter().find(|cut| cut.segment == self.newest + 1).copied() {
+        while let Some(next) = cut_of(context.cuts, self.newest + 1) {
             // The cut after it tells how long it would have been.
-            let end = if self.open.is_some() { Some(next) } else { cut_after(context.cuts, &next) };
+            let end = if self.open.is_some() { Some(next) } else { cut_of(context.cuts, next.segment + 1) };
             let Some(end) = end.filter(|end| now - end.start > TRACK_LATE_TICKS) else { return };
             if self.open.is_some() {
                 self.settle(None, context);
-                self.close(&end, None, context);
+                self.close(&end, context);
             } else {
                 self.gap(&next, &end, context.breaks);
             }
@@ -183,12 +206,17 @@ impl Lane {
     }
 
     fn describe(&mut self, track: &Arc<Track>) {
-        self.ended = false;
-        if !Container::Cmaf.carries(track.codec) || self.id.kind() != track.kind() {
-            return;
-        }
+        let is_carried = Container::Cmaf.carries(track.codec) && self.id.kind() == track.kind();
+        self.ended = self.id.kind() != track.kind();
         let mut bytes = Vec::with_capacity(1_024);
-        let (Some(timescale), Ok(())) = (init::timescale(track), init::write(track, &mut bytes)) else { return };
+        let written = is_carried && init::write(track, &mut bytes).is_ok();
+        let Some(timescale) = init::timescale(track).filter(|_| written) else {
+            // Samples whose parameters are not told may be as before, but not those of another codec.
+            let known = self.next_init.as_ref().or(self.inits.back());
+            self.is_foreign = !is_carried || known.is_some_and(|init| init.track.codec != track.codec);
+            return;
+        };
+        self.is_foreign = false;
         let in_force = self.inits.back();
         if in_force.is_some_and(|init| init.bytes == bytes) {
             self.next_init = None;
@@ -200,21 +228,29 @@ impl Lane {
         let init = Init { version, bytes: Bytes::from(bytes), timescale, track: track.clone() };
         if is_unused {
             self.inits.pop_back();
+            self.next_init = None;
             self.put_in_force(init);
         } else {
             self.next_init = Some(init);
         }
     }
 
+    /// Whether time goes on as it is counted when this init segment takes over.
+    fn keeps_time(&self, init: &Init) -> bool {
+        let clock = Clock::new(&init.track, init.timescale);
+        self.clock.as_ref().is_some_and(|old| old.is_like(&clock))
+    }
+
     fn put_in_force(&mut self, init: Init) {
-        self.clock = Some(Clock::new(&init.track, init.timescale));
+        if !self.keeps_time(&init) {
+            self.clock = Some(Clock::new(&init.track, init.timescale));
+        }
         self.inits.push_back(init);
         self.news = true;
     }
 
-    fn time_broke(&mut self, context: &mut Context<'_>) {
-        self.settle(None, context);
-        self.flush(context);
+    /// What follows is placed by its time stamps. The newest sample still gets its duration from what follows.
+    fn time_broke(&mut self) {
         if let Some(clock) = &mut self.clock {
             clock.time_broke();
         }
@@ -223,7 +259,7 @@ impl Lane {
     /// The ring overwrote what was not read: pictures make no sense before the next cut.
     fn lost(&mut self, ring: &EsRing, at: Cursor, count: u64, context: &mut Context<'_>) {
         context.stats.lost += count;
-        self.time_broke(context);
+        self.time_broke();
         if self.id.kind() == TrackKind::Video
             && let Some(open) = &mut self.open
         {
@@ -235,18 +271,21 @@ impl Lane {
     }
 
     fn take(&mut self, meta: &SampleMeta, data: &[u8], context: &mut Context<'_>) {
-        self.reached = self.reached.max(meta.dts);
-        if self.inits.is_empty() {
+        let before = self.reached;
+        self.reached = before.max(meta.dts);
+        if self.inits.is_empty() || self.is_foreign {
+            self.needs_key = self.id.kind() == TrackKind::Video;
             context.stats.dropped += 1;
             return;
         }
         let cut = self.due_cut(meta, context.cuts);
-        let switches = cut.is_some() && self.next_init.is_some();
-        if switches {
-            self.settle(None, context);
+        if cut.is_none() && self.is_stray(meta, before, context.cuts) {
+            context.stats.dropped += 1;
+            return;
         }
-        if let (Some(cut), true) = (&cut, switches) {
-            self.close(cut, None, context);
+        if let (Some(cut), true) = (&cut, self.next_init.as_ref().is_some_and(|init| !self.keeps_time(init))) {
+            self.settle(None, context);
+            self.close(cut, context);
             self.switch_init(cut, context.breaks);
         }
         let Some(time) = self.clock.as_mut().and_then(|clock| clock.place(meta)) else {
@@ -255,10 +294,13 @@ impl Lane {
         };
         self.settle(Some(time), context);
         if let Some(cut) = cut {
-            self.close(&cut, Some(time), context);
+            self.close(&cut, context);
+            self.switch_init(&cut, context.breaks);
             self.begin(&cut, time, meta, context.breaks);
         }
-        if self.is_usable() {
+        let is_usable = self.is_usable() && (meta.key > Key::None || !self.needs_key);
+        self.needs_key = !is_usable && self.id.kind() == TrackKind::Video;
+        if is_usable {
             self.push(meta, data, time, context);
         } else {
             context.stats.dropped += 1;
@@ -268,32 +310,49 @@ impl Lane {
     /// Whether samples of the ring can go into the open segment.
     fn is_usable(&self) -> bool {
         let fits = match (&self.next_init, self.inits.back()) {
-            (Some(_), Some(init)) => describes_itself(init.track.codec),
+            (Some(next), Some(init)) => decodes_on(&init.track, &next.track),
             _ => true,
         };
         fits && self.open.as_ref().is_some_and(|open| !open.damaged)
+    }
+
+    /// Whether the sample lies behind a pause and before the cut that signals it: the reference's key is shown a little later than it comes,
+    /// and a segment with that little of audio at its end would be as long as the pause.
+    fn is_stray(&mut self, meta: &SampleMeta, before: MediaTime, cuts: &VecDeque<Cut>) -> bool {
+        if self.id.is_audio && self.open.is_some() && before < meta.dts + -(STRETCH_MS_MAX as i64 * 90) {
+            self.is_between |= cut_of(cuts, self.newest + 1).is_some_and(|next| next.discontinuity);
+        }
+        self.is_between
     }
 
     /// The cut that this sample makes on this track: the newest that is not after its PTS, if its segment has not begun yet.
     fn due_cut(&self, meta: &SampleMeta, cuts: &VecDeque<Cut>) -> Option<Cut> {
         let open = cuts.iter().rev().take_while(|cut| cut.segment > self.newest);
         let cut = open.into_iter().find(|cut| cut.start <= meta.pts)?;
+        // The key that came with a new init segment may be gone: what refers to it makes no sense.
+        let waits = self.needs_key && self.next_init.is_some();
         // After a loss or a late start pictures begin at an entry point.
-        let enters = self.id.is_audio || meta.pts == cut.start || meta.key > Key::None;
-        let goes_on = self.open.as_ref().is_some_and(|open| !open.damaged);
+        let enters = self.id.is_audio || meta.key > Key::None || (meta.pts == cut.start && !waits);
+        let goes_on = self.open.as_ref().is_some_and(|open| !open.damaged) && !waits;
         (enters || goes_on).then_some(*cut)
     }
 
     fn begin(&mut self, cut: &Cut, time: u64, meta: &SampleMeta, breaks: &mut Breaks) {
         let Some(init) = self.inits.back() else { return };
-        let cut = breaks.own(cut);
-        if cut.discontinuity || breaks.periods().is_empty() {
-            breaks.begin_period(&cut);
-        }
+        breaks.begin_segment(cut);
         let offset = super::clock::scale(MediaTime(meta.pts - meta.dts), init.timescale);
         self.newest = cut.segment;
-        self.open =
-            Some(Open { cut, pos: self.store.end(), time: time + offset, unix_us: meta.pts.unix_us(), damaged: false });
+        self.needs_key = false;
+        self.is_between = false;
+        // Pictures may begin elsewhere than at the cut's own sample, and other tracks than theirs may have cut.
+        let independent = if self.id.is_audio { cut.independent } else { meta.key == Key::Idr };
+        self.open = Some(Open {
+            cut: Cut { independent, ..*cut },
+            pos: self.store.end(),
+            time: time + offset,
+            unix_us: meta.pts.unix_us(),
+            damaged: false,
+        });
         self.chunks.begin_segment();
     }
 
@@ -317,7 +376,8 @@ impl Lane {
             unix_us: meta.pts.unix_us(),
         };
         let codec = init.track.codec;
-        if self.chunks.waiting_bytes() + data.len() > CMAF_CHUNK_BYTES_MAX {
+        // Samples were left out: they make a hole, and what comes behind it a chunk of its own.
+        if self.chunks.waiting_bytes() + data.len() > CMAF_CHUNK_BYTES_MAX || !self.chunks.goes_on_at(time) {
             self.flush(context);
         }
         let written = self.chunks.push(timing, |out| framing::convert(codec, data, meta.header_len, out));
@@ -332,6 +392,7 @@ impl Lane {
         let frame = self.clock.as_ref().map_or(0, Clock::frame);
         let stretch_max = u64::from(timescale) * STRETCH_MS_MAX / 1_000;
         let Some(end) = self.chunks.settle(next, frame, stretch_max) else { return };
+        self.media_end = end;
         if self.chunks.is_full(end, timescale) || next.is_some_and(|next| next != end) {
             self.flush(context);
         }
@@ -346,46 +407,58 @@ impl Lane {
         }
     }
 
-    /// Ends the open segment, whose samples are settled, where `next` begins another one; `end`: decode time of the sample behind it. Numbers
-    /// that were passed over become gaps.
-    fn close(&mut self, next: &Cut, end: Option<u64>, context: &mut Context<'_>) {
+    /// Ends the open segment, whose samples are settled, where `next` begins another one. Numbers that were passed over become gaps.
+    fn close(&mut self, next: &Cut, context: &mut Context<'_>) {
         self.flush(context);
         if let Some(open) = self.open.take() {
-            let following = context.cuts.iter().find(|cut| cut.segment == open.cut.segment + 1).unwrap_or(next);
-            let segment = self.closed(&open, following, end);
+            let following = cut_of(context.cuts, open.cut.segment + 1).unwrap_or(*next);
+            let segment = self.closed(&open, &following, context.breaks);
             self.list(segment);
         }
         while self.newest + 1 < next.segment && self.window.newest().is_some() {
-            let Some(missed) = context.cuts.iter().find(|cut| cut.segment == self.newest + 1).copied() else { return };
-            let following = cut_after(context.cuts, &missed).unwrap_or(*next);
+            let Some(missed) = cut_of(context.cuts, self.newest + 1) else { return };
+            let following = cut_of(context.cuts, missed.segment + 1).unwrap_or(*next);
             self.gap(&missed, &following, context.breaks);
         }
     }
 
-    fn closed(&self, open: &Open, following: &Cut, end: Option<u64>) -> CmafSegment {
+    fn closed(&self, open: &Open, following: &Cut, breaks: &mut Breaks) -> CmafSegment {
         let init = self.inits.back();
         let timescale = init.map_or(1, |init| init.timescale);
-        let version = init.map_or(0, |init| init.version);
         let end_pos = if open.damaged { open.pos } else { self.store.shared().published() };
-        let from_cuts = following.previous_duration.max(1);
-        // Audio has its own length; and so has video where something follows that the cuts do not tell of.
-        let own = end.filter(|_| self.id.is_audio).map(|end| end.saturating_sub(open.time).max(1));
-        let duration = own.unwrap_or_else(|| super::clock::scale(MediaTime(from_cuts), timescale).max(1));
-        let duration_90k = own.map_or(from_cuts, |own| ticks_90k(own, timescale)).clamp(1, self.segment_90k_max);
-        let segment = Segment { cut: open.cut, range: open.pos..end_pos.max(open.pos), duration_90k };
-        CmafSegment { segment, time: open.time, duration, unix_us: open.unix_us, init: version }
+        // What the cuts say, less what the track's own begin lies behind its cut.
+        let late = (ticks_90k(open.time, timescale) - open.cut.start.0).max(0);
+        let by_cuts = (following.previous_duration - late).clamp(1, self.segment_90k_max);
+        let media = self.media_end.saturating_sub(open.time);
+        let media_90k = ticks_90k(media, timescale).clamp(1, self.segment_90k_max);
+        let frames = ticks_90k(2 * self.clock.as_ref().map_or(0, Clock::frame), timescale);
+        let is_near = (media_90k - by_cuts).abs() <= AUDIO_SLACK_TICKS.max(frames);
+        // Audio has its own length. Where a part is missing the playlist's time goes on all the same, a SegmentTimeline has a hole.
+        let duration_90k = if self.id.is_audio && is_near { media_90k } else { by_cuts };
+        let duration = if self.id.is_audio { media } else { super::clock::scale(MediaTime(by_cuts), timescale) };
+        CmafSegment {
+            segment: Segment { cut: breaks.list(&open.cut), range: open.pos..end_pos.max(open.pos), duration_90k },
+            time: open.time,
+            duration: duration.max(1),
+            unix_us: open.unix_us,
+            init: init.map_or(0, |init| init.version),
+        }
     }
 
     /// A segment that the track has nothing for.
-    fn gap(&mut self, cut: &Cut, following: &Cut, breaks: &Breaks) {
+    fn gap(&mut self, cut: &Cut, following: &Cut, breaks: &mut Breaks) {
+        breaks.begin_segment(cut);
         let init = self.inits.back();
         let timescale = init.map_or(1, |init| init.timescale);
         let duration_90k = following.previous_duration.clamp(1, self.segment_90k_max);
         let pos = self.store.end();
+        // Frames that are counted may begin behind their cut.
+        let after =
+            self.window.newest().filter(|s| init.is_some_and(|init| init.version == s.init)).map_or(0, |s| s.time + 1);
         self.newest = cut.segment;
         let segment = CmafSegment {
-            segment: Segment { cut: breaks.own(cut), range: pos..pos, duration_90k },
-            time: super::clock::scale(cut.start, timescale),
+            segment: Segment { cut: breaks.list(cut), range: pos..pos, duration_90k },
+            time: super::clock::scale(cut.start, timescale).max(after),
             duration: super::clock::scale(MediaTime(duration_90k), timescale).max(1),
             unix_us: cut.start.unix_us(),
             init: init.map_or(0, |init| init.version),
@@ -413,11 +486,15 @@ fn must_wait(meta: &SampleMeta, newest: Option<MediaTime>, reach: Option<MediaTi
     beyond && newest.is_none_or(|newest| newest - meta.pts < TRACK_LATE_TICKS)
 }
 
-fn cut_after(cuts: &VecDeque<Cut>, cut: &Cut) -> Option<Cut> {
-    cuts.iter().find(|next| next.segment == cut.segment + 1).copied()
+/// The cut that begins the segment of this number.
+fn cut_of(cuts: &VecDeque<Cut>, segment: u64) -> Option<Cut> {
+    let index = cuts.binary_search_by_key(&segment, |cut| cut.segment).ok()?;
+    cuts.get(index).copied()
 }
 
-/// Whether decoders take a change of the codec's parameters without a new init segment: each frame carries them.
-fn describes_itself(codec: Codec) -> bool {
-    matches!(codec, Codec::Ac3 | Codec::Eac3 | Codec::Mp3)
+/// Whether decoders that were set up for `old` take samples of `new` without a new init segment: what decodes them is the same, or each
+/// frame carries its parameters.
+fn decodes_on(old: &Track, new: &Track) -> bool {
+    let describes_itself = matches!(old.codec, Codec::Ac3 | Codec::Eac3 | Codec::Mp3);
+    old.codec == new.codec && (describes_itself || old.params == new.params)
 }

@@ -76,6 +76,10 @@ pub struct CmafPackager {
     lanes: Vec<Lane>,
     breaks: Breaks,
     stats: CmafStats,
+    /// A lane went since the last snapshot.
+    lost_lane: bool,
+    /// All that is in the rings was read once: what a rendition lacks now is late.
+    is_caught_up: bool,
     /// Snapshots made so far.
     version: u64,
 }
@@ -93,6 +97,8 @@ impl CmafPackager {
             lanes: Vec::new(),
             breaks: Breaks::default(),
             stats: CmafStats::default(),
+            lost_lane: false,
+            is_caught_up: false,
             version: 0,
         };
         packager.pull(feed, now);
@@ -130,7 +136,9 @@ impl CmafPackager {
                 self.lanes.extend(lane);
             }
         }
+        let count = self.lanes.len();
         self.lanes.retain(|lane| !lane.is_over());
+        self.lost_lane |= self.lanes.len() < count;
     }
 
     /// A lane for a track that CMAF carries: audio, or the first video.
@@ -157,13 +165,24 @@ impl CmafPackager {
         }
     }
 
-    fn expire(&mut self, feed: &Feed, reference: Option<TrackId>) {
+    /// How far the channel's time has come.
+    fn now(&self, feed: &Feed, reference: Option<TrackId>) -> Option<MediaTime> {
         let cut = feed.cuts.back().map(|cut| cut.start);
         let reached = self.lanes.iter().find(|lane| Some(lane.id.track) == reference).map(Lane::reached);
-        let Some(now) = cut.max(reached) else { return };
+        cut.max(reached)
+    }
+
+    fn expire(&mut self, feed: &Feed, reference: Option<TrackId>) {
+        let now = self.now(feed, reference);
         for lane in &mut self.lanes {
-            let mut budget = 0;
-            lane.expire(now, &mut context(feed, &mut self.breaks, &mut self.stats, None, &mut budget));
+            lane.expire(&mut Context {
+                cuts: &feed.cuts,
+                breaks: &mut self.breaks,
+                stats: &mut self.stats,
+                reach: None,
+                now,
+                budget: &mut 0,
+            });
         }
     }
 
@@ -179,11 +198,10 @@ impl CmafPackager {
                 changed.push(lane.id);
             }
         }
-        let before = self.shared.snapshot();
-        let gone = before.renditions.iter().any(|old| self.lanes.iter().all(|lane| lane.id != old.id));
-        if changed.is_empty() && !gone {
+        if changed.is_empty() && !std::mem::take(&mut self.lost_lane) {
             return;
         }
+        let before = self.shared.snapshot();
         let oldest = self.lanes.iter().filter_map(|lane| Some(lane.window().served().next()?.segment.number())).min();
         self.breaks.forget_before(oldest.unwrap_or(0));
         self.version += 1;
@@ -193,7 +211,8 @@ impl CmafPackager {
             _ => Arc::new(self.rendition(lane)),
         });
         let renditions: Vec<Arc<RenditionSnapshot>> = renditions.collect();
-        self.shared.publish(self.snapshot(renditions, now));
+        let was_shown = !before.multivariant.is_empty();
+        self.shared.publish(self.snapshot(renditions, was_shown, now));
     }
 
     fn rendition(&self, lane: &Lane) -> RenditionSnapshot {
@@ -209,8 +228,8 @@ impl CmafPackager {
         }
     }
 
-    fn snapshot(&self, renditions: Vec<Arc<RenditionSnapshot>>, now: Now) -> CmafSnapshot {
-        let is_presentable = is_presentable(&renditions);
+    fn snapshot(&self, renditions: Vec<Arc<RenditionSnapshot>>, was_shown: bool, now: Now) -> CmafSnapshot {
+        let is_presentable = is_presentable(&renditions, was_shown, self.is_caught_up);
         let text = |body: String, name: &str| match is_presentable {
             true => Text::new(body, format!("\"{name}-{}-{}\"", self.epoch.id, self.version)),
             false => Text::default(),
@@ -237,14 +256,26 @@ impl Packager for CmafPackager {
         self.lanes.sort_by_key(|lane| (Some(lane.id.track) != reference, lane.id));
         for index in 0..self.lanes.len() {
             let reach = self.reach(feed, reference, index);
+            let channel_now = self.now(feed, reference);
             let lane = &mut self.lanes[index];
-            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else { continue };
-            let mut context = context(feed, &mut self.breaks, &mut self.stats, reach, &mut budget);
+            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else {
+                lane.end();
+                continue;
+            };
+            let mut context = Context {
+                cuts: &feed.cuts,
+                breaks: &mut self.breaks,
+                stats: &mut self.stats,
+                reach,
+                now: channel_now,
+                budget: &mut budget,
+            };
             if lane.pull(&ring.ring, &mut context) {
                 pulled = Pulled::More;
             }
         }
         if pulled == Pulled::All {
+            self.is_caught_up = true;
             self.expire(feed, reference);
         }
         self.publish(now);
@@ -252,22 +283,14 @@ impl Packager for CmafPackager {
     }
 }
 
-/// Whether players may see the renditions: each has a segment, or the others have waited long enough for it. One that is missing from the
-/// first multivariant playlist is missing for good to a player that has read it.
-fn is_presentable(renditions: &[Arc<RenditionSnapshot>]) -> bool {
+/// Whether players may see the renditions: each has a segment, or the others have waited long enough for it, which `is_caught_up` lets
+/// them. One that is missing from the first multivariant playlist is missing for good to a player that has read it. What was shown once
+/// stays so, as long as there is media.
+fn is_presentable(renditions: &[Arc<RenditionSnapshot>], was_shown: bool, is_caught_up: bool) -> bool {
     let has_media = |rendition: &RenditionSnapshot| rendition.segments.iter().any(|segment| !segment.is_gap());
     let longest = renditions.iter().map(|r| r.listed().iter().map(|s| s.segment.duration_90k).sum()).max().unwrap_or(0);
-    renditions.iter().any(|r| has_media(r)) && (renditions.iter().all(|r| has_media(r)) || longest > TRACK_LATE_TICKS)
-}
-
-fn context<'a>(
-    feed: &'a Feed,
-    breaks: &'a mut Breaks,
-    stats: &'a mut CmafStats,
-    reach: Option<MediaTime>,
-    budget: &'a mut usize,
-) -> Context<'a> {
-    Context { cuts: &feed.cuts, breaks, stats, reach, budget }
+    let is_late = is_caught_up && longest >= TRACK_LATE_TICKS;
+    renditions.iter().any(|r| has_media(r)) && (was_shown || is_late || renditions.iter().all(|r| has_media(r)))
 }
 
 /// The track whose samples the cuts are made at: the first video, else the first audio.

@@ -12,7 +12,8 @@ pub struct CmafSegment {
     pub segment: Segment,
     /// Earliest presentation time, in the timescale of its init segment: it stands in the URL.
     pub time: u64,
-    /// Until the next segment's `time` where nothing broke in between, same unit, above 0.
+    /// Until the next segment's `time` where nothing broke or is missing in between, same unit, above 0. Of audio it is what the bytes
+    /// hold, which EXTINF may not say where the cut came late: while the reference is silent.
     pub duration: u64,
     /// Wall clock of `time`, microseconds since 1970: EXT-X-PROGRAM-DATE-TIME.
     pub unix_us: u64,
