@@ -5,13 +5,15 @@
 //! as ffmpeg's is; what ffmpeg needs to start is in a run over the file once, which is taken
 //! off a run over it many times.
 
+mod stream;
+
 use criterion::{Criterion, Throughput, criterion_group};
 use millrace::es::{Codec, Key, Params, Track};
 use millrace::fmp4::chunk::{self, Chunk, ChunkSample};
 use millrace::fmp4::{framing, init};
 use millrace::mpegts::demux::{DemuxConfig, Demuxer, Flow, RawSample, Sink};
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Bytes of one push: what an origin socket is read by.
@@ -169,27 +171,8 @@ impl Sink for Samples {
     }
 }
 
-/// The test stream, made on first use.
-fn stream() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-cmaf.ts");
-    if !path.exists() {
-        let made = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25,noise=alls=20:allf=t"])
-            .args(["-f", "lavfi", "-i", "sine=f=440:b=4", "-t", "30", "-c:v", "libx264", "-preset", "superfast"])
-            .args(["-bf", "3", "-g", "50", "-b:v", "8M", "-maxrate", "8M", "-bufsize", "8M"])
-            .args(["-c:a", "aac", "-b:a", "128k", "-f", "mpegts"])
-            .arg(&path)
-            .status();
-        if !made.is_ok_and(|status| status.success()) {
-            println!("SKIP: no ffmpeg to make the stream with");
-            return None;
-        }
-    }
-    Some(path)
-}
-
 fn mux(criterion: &mut Criterion) {
-    let Some(bytes) = stream().and_then(|path| std::fs::read(path).ok()) else { return };
+    let Some(bytes) = stream::file().and_then(|path| std::fs::read(path).ok()) else { return };
     let mut held = Samples::default();
     let mut demuxer = Demuxer::new(DemuxConfig::default());
     demuxer.push(&bytes, &mut held);
@@ -244,7 +227,7 @@ fn ratio() {
     const ROUNDS: usize = 9;
     /// Times the file is read, so that what ffmpeg needs to start weighs little; that is taken off all the same.
     const PASSES: usize = 21;
-    let Some(path) = stream() else { return };
+    let Some(path) = stream::file() else { return };
     let Ok(bytes) = std::fs::read(&path) else { return };
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {

@@ -69,7 +69,7 @@ enum Command {
         #[arg(long, value_name = "X.ts")]
         file: Option<PathBuf>,
     },
-    /// Runs the synthetic origin alone: GET /channel/{n}.ts
+    /// Runs the synthetic origin alone: GET /channel/1.ts to /channel/N.ts
     #[command(
         after_help = "Examples:\n  millrace origin --channels 10\n  millrace origin --listen 127.0.0.1:9000 --file recording.ts"
     )]

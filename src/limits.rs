@@ -235,7 +235,7 @@ const _: () = {
     assert!(DATA_PES_BYTES_MAX < PES_BYTES_MAX);
     // Kept buffers of all tracks leave room for a largest packet beside them.
     assert!(TRACKS_MAX * 2 * PES_BUFFER_KEPT_BYTES + 2 * PES_BYTES_MAX <= DEMUX_BYTES_MAX);
-    assert!(FIRST_PLAYLIST_HOLD_MS < 8_000);
+    assert!(FIRST_PLAYLIST_HOLD_MS + COLD_RELOAD_HOLD_MS < 8_000);
     assert!(TICK_BUSY_MS < TICK_IDLE_MS);
     assert!(TICK_BUSY_MS <= SWEEP_MS && SWEEP_MS < STALL_NULL_MS);
     assert!(TICK_IDLE_MS * 4 < SHARD_DEAD_MS);

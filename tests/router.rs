@@ -2,8 +2,7 @@
 //! meets a source, an operator's rules; and that no head makes it panic or say what a header cannot carry.
 
 use millrace::es::Codec::{self, *};
-use millrace::http::fields::Field;
-use millrace::http::request::{Head, Parsed, Progress, parse};
+use millrace::http::request::{Parsed, Progress, parse};
 use millrace::http::url::Target;
 use millrace::limits::REQUEST_HEAD_BYTES_MAX;
 use millrace::metrics::Format;
@@ -43,18 +42,7 @@ fn cases() -> Vec<Case> {
 fn routed(head: &[u8], rules: &Rules) -> Option<Result<Route, RouteError>> {
     let mut progress = Progress::default();
     let Ok(Parsed::Complete(head, _)) = parse(head, &mut progress) else { return None };
-    Some(route(Target::new(head.target()), &client(&head), rules))
-}
-
-fn client<'h>(head: &Head<'h>) -> Client<'h> {
-    let field = |field| head.field(field).unwrap_or_default();
-    Client {
-        user_agent: field(Field::UserAgent),
-        accept: field(Field::Accept),
-        video_codec: field(Field::XVideoCodec),
-        audio_codec: field(Field::XAudioCodec),
-        container: field(Field::XContainer),
-    }
+    Some(route(Target::new(head.target()), &Client::of(&head), rules))
 }
 
 /// What a request for `path` with these fields is decided to get.
@@ -361,31 +349,10 @@ fn an_operators_rules_go_before_the_built_in_ones_and_after_what_the_client_says
     }
 }
 
-/// Every codec, for sources by bit mask.
-const CODECS: [Codec; 17] = [
-    H264,
-    H265,
-    Mpeg2Video,
-    Av1,
-    Vp9,
-    Vp8,
-    Aac,
-    Mp2,
-    Mp3,
-    Ac3,
-    Eac3,
-    Opus,
-    Flac,
-    Teletext,
-    DvbSubtitle,
-    Scte35,
-    PrivatePes,
-];
-
 /// Holds what a decision says against what may stand in a header, and against what its format carries.
 fn check(choice: &Choice, mask: u32) {
     let source: Vec<Codec> =
-        CODECS.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, c)| *c).collect();
+        Codec::ALL.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, c)| *c).collect();
     let line = match choice.settle(&source) {
         Ok(settled) => {
             assert!(settled.format == choice.format || Some(settled.format) == choice.fallback);

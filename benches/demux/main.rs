@@ -5,6 +5,8 @@
 //! ends in packets from `av_read_frame`; it is spared `avformat_find_stream_info`, which would decode.
 
 mod libav;
+#[path = "../stream/mod.rs"]
+mod stream;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use millrace::es::{SampleMeta, Track};
@@ -12,8 +14,6 @@ use millrace::mpegts::demux::{DemuxConfig, Demuxer, Flow, RawSample, Sink};
 use millrace::ring::es::EsRing;
 use millrace::time::{MediaTime, Ts33};
 use std::hint::black_box;
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 /// Bytes of one push: what an origin socket is read by.
@@ -64,27 +64,8 @@ fn ours(bytes: &[u8], rings: &mut Rings) -> u64 {
     rings.samples
 }
 
-/// The test stream, made on first use.
-fn stream() -> Option<Vec<u8>> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-demux.ts");
-    if !path.exists() {
-        let made = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25,noise=alls=20:allf=t"])
-            .args(["-f", "lavfi", "-i", "sine=f=440:b=4", "-t", "30", "-c:v", "libx264", "-preset", "superfast"])
-            .args(["-bf", "3", "-g", "50", "-b:v", "8M", "-maxrate", "8M", "-bufsize", "8M"])
-            .args(["-c:a", "aac", "-b:a", "128k", "-f", "mpegts"])
-            .arg(&path)
-            .status();
-        if !made.is_ok_and(|status| status.success()) {
-            println!("skipped: no ffmpeg to make the stream with");
-            return None;
-        }
-    }
-    std::fs::read(path).ok()
-}
-
 fn compare(criterion: &mut Criterion) {
-    let Some(bytes) = stream() else { return };
+    let Some(bytes) = stream::file().and_then(|path| std::fs::read(path).ok()) else { return };
     let mut rings = Rings::default();
     let mut group = criterion.benchmark_group("demux");
     group.throughput(Throughput::Bytes(bytes.len() as u64)).sample_size(20);
@@ -96,7 +77,7 @@ fn compare(criterion: &mut Criterion) {
 /// Paired rounds, so that a change of the machine's speed hits both alike; the median round counts.
 fn ratio() {
     const ROUNDS: usize = 31;
-    let Some(bytes) = stream() else { return };
+    let Some(bytes) = stream::file().and_then(|path| std::fs::read(path).ok()) else { return };
     let mut rings = Rings::default();
     let (samples, packets) = (ours(&bytes, &mut rings), libav::read_all(&bytes).expect("a readable stream"));
     let seconds = |run: &mut dyn FnMut()| {

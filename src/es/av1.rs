@@ -18,6 +18,8 @@ pub mod obu_type {
     pub const TEMPORAL_DELIMITER: u8 = 2;
     pub const FRAME_HEADER: u8 = 3;
     pub const FRAME: u8 = 6;
+    pub const REDUNDANT_FRAME_HEADER: u8 = 7;
+    pub const TILE_LIST: u8 = 8;
     pub const PADDING: u8 = 15;
 }
 
@@ -40,6 +42,13 @@ pub struct Obu<'a> {
     /// Header, size field and payload.
     pub bytes: &'a [u8],
     pub payload: &'a [u8],
+}
+
+impl Obu<'_> {
+    /// obu_has_size_field.
+    pub fn has_size(&self) -> bool {
+        self.bytes.first().is_some_and(|header| header & 2 != 0)
+    }
 }
 
 /// The OBUs of a temporal unit; ends where the bytes stop being OBUs.

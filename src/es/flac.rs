@@ -129,6 +129,15 @@ pub fn params_of_stream_info(stream_info: &[u8]) -> Option<AudioParams> {
     })
 }
 
+/// Bits a sample of a STREAMINFO block, 1 ..= 32; 16 when the block is cut short.
+pub fn bits_per_sample(stream_info: &[u8]) -> u8 {
+    // Five bits, less one, behind 103 bits: rate (20) and channels (3) after four sizes (80).
+    match stream_info {
+        [_, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] => ((high & 1) << 4 | low >> 4) + 1,
+        _ => 16,
+    }
+}
+
 /// The number of the frame or of its first sample, written like an UTF-8 character of up to seven bytes (9.1.5).
 fn skip_coded_number(bits: &mut BitReader<'_>) -> Option<()> {
     let first = bits.bits(8)? as u8;

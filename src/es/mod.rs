@@ -78,6 +78,30 @@ pub enum TrackKind {
 }
 
 impl Codec {
+    /// Each codec once, in the order of their declaration.
+    pub const ALL: [Codec; 17] = {
+        use Codec::*;
+        [
+            H264,
+            H265,
+            Mpeg2Video,
+            Av1,
+            Vp9,
+            Vp8,
+            Aac,
+            Mp2,
+            Mp3,
+            Ac3,
+            Eac3,
+            Opus,
+            Flac,
+            Teletext,
+            DvbSubtitle,
+            Scte35,
+            PrivatePes,
+        ]
+    };
+
     /// Whether the codec is video, audio or data.
     pub fn kind(self) -> TrackKind {
         use Codec::*;

@@ -52,10 +52,11 @@ pub fn probe(data: &[u8]) -> Probe {
     })
 }
 
-/// Bytes of the control header and of the access unit behind it; `None` when `data` ends in the header. `flags`: its second byte.
+/// Bytes of the control header and of the access unit behind it; `None` when `data` ends in the header. `flags`: its second byte. A header
+/// longer than [`crate::es::SampleMeta::header_len`] can say is not read to its end.
 fn control_header(flags: u8, data: &[u8]) -> Option<(usize, usize)> {
     let (mut position, mut au_bytes) = (2, 0);
-    loop {
+    while position <= u8::MAX as usize {
         let part = *data.get(position)? as usize;
         position += 1;
         au_bytes += part;
@@ -251,6 +252,8 @@ mod tests {
         }
         assert_eq!(frame(&[0x7f, 0xc0, 1, 0]), None, "prefix");
         assert_eq!(frame(&[0x7f, 0xe0, 0, 0x7f, 0xe0]), None, "an empty access unit");
+        let endless = [&[0x7f, 0xe0][..], &[0xff; 254]].concat();
+        assert!(matches!((probe(&endless[..255]), probe(&endless)), (Probe::Short, Probe::Bad)), "a size without end");
     }
 
     #[test]

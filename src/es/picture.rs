@@ -49,6 +49,13 @@ pub struct Colour {
     pub full_range: bool,
 }
 
+impl Colour {
+    /// Whether the code points say more than "unspecified" (2 in each of the three tables).
+    pub fn is_specified(&self) -> bool {
+        (self.primaries, self.transfer, self.matrix) != (2, 2, 2)
+    }
+}
+
 /// What the head of vui_parameters says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VuiHead {

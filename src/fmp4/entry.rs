@@ -8,6 +8,7 @@ use super::boxes::{put_u16, put_u32, write_box, write_full_box};
 use super::init::InitError;
 use super::{av1, avc, hevc};
 use crate::es::aac;
+use crate::es::flac::{self, STREAM_INFO_BYTES};
 use crate::es::picture::Colour;
 use crate::es::{AudioParams, Codec, Params, Track, VideoParams};
 
@@ -102,7 +103,7 @@ fn vp9_config(params: &VideoParams) -> Result<VideoConfig, InitError> {
     let mut config_box = Vec::new();
     write_full_box(&mut config_box, b"vpcC", 1, 0, |out| out.extend_from_slice(record.unwrap_or_default()));
     let colour = Colour { primaries, transfer, matrix, full_range: depth & 1 == 1 };
-    Ok(VideoConfig { config_box, colour: av1::is_specified(&colour).then_some(colour) })
+    Ok(VideoConfig { config_box, colour: colour.is_specified().then_some(colour) })
 }
 
 fn audio_entry(codec: Codec, params: &AudioParams) -> Result<Vec<u8>, InitError> {
@@ -120,7 +121,7 @@ fn audio_entry(codec: Codec, params: &AudioParams) -> Result<Vec<u8>, InitError>
         out.extend_from_slice(&[0; 8]); // reserved
         // What the frames say counts; where they leave it to a program config element that was not read, two as 14496-14 has it.
         put_u16(out, if params.channels == 0 { 2 } else { params.channels.into() }); // channelcount
-        put_u16(out, if codec == Codec::Flac { flac_bits(&params.config) } else { 16 }); // samplesize
+        put_u16(out, if codec == Codec::Flac { flac::bits_per_sample(&params.config).into() } else { 16 }); // samplesize
         put_u16(out, 0); // pre_defined
         put_u16(out, 0); // reserved
         put_u32(out, (entry_rate(codec, params.sample_rate) as u32) << 16); // samplerate, 16.16
@@ -142,8 +143,6 @@ fn entry_rate(codec: Codec, sample_rate: u32) -> u16 {
     }
 }
 
-/// Bytes of a STREAMINFO block (RFC 9639 8.2).
-const STREAMINFO_BYTES: usize = 34;
 /// Fewest bytes of `dOps` (Opus in ISOBMFF 4.3.2), `dac3` (ETSI TS 102 366 F.4) and `dec3` (F.6).
 const DOPS_BYTES_MIN: usize = 11;
 const DAC3_BYTES: usize = 3;
@@ -160,17 +159,9 @@ fn check_audio_config(codec: Codec, params: &AudioParams) -> Result<(), InitErro
         Codec::Ac3 if len != DAC3_BYTES => Err(InitError::Params("AC3SpecificBox")),
         Codec::Eac3 if len < DEC3_BYTES_MIN => Err(InitError::Params("EC3SpecificBox")),
         Codec::Opus if len < DOPS_BYTES_MIN => Err(InitError::Params("OpusSpecificBox")),
-        Codec::Flac if len != STREAMINFO_BYTES => Err(InitError::Params("STREAMINFO")),
+        Codec::Flac if len != STREAM_INFO_BYTES => Err(InitError::Params("STREAMINFO")),
         _ if params.sample_rate == 0 => Err(InitError::Params("no sampling rate")),
         _ => Ok(()),
-    }
-}
-
-/// bits per sample of STREAMINFO: five bits, less one, behind 100 bits (RFC 9639 8.2).
-fn flac_bits(streaminfo: &[u8]) -> u16 {
-    match streaminfo {
-        [_, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] => ((*high as u16 & 1) << 4 | *low as u16 >> 4) + 1,
-        _ => 16,
     }
 }
 
@@ -183,7 +174,7 @@ fn write_audio_config(codec: Codec, params: &AudioParams, out: &mut Vec<u8>) {
         Codec::Opus => write_box(out, b"dOps", |out| out.extend_from_slice(&params.config)),
         // FLACSpecificBox, Encapsulation of FLAC in ISOBMFF 3.3.2: one metadata block, with its header (RFC 9639 8.1)
         Codec::Flac => write_full_box(out, b"dfLa", 0, 0, |out| {
-            put_u32(out, 0x8000_0000 | STREAMINFO_BYTES as u32); // the last block (1), STREAMINFO 0 (7), length (24)
+            put_u32(out, 0x8000_0000 | STREAM_INFO_BYTES as u32); // the last block (1), STREAMINFO 0 (7), length (24)
             out.extend_from_slice(&params.config);
         }),
         _ => write_full_box(out, b"esds", 0, 0, |out| write_es_descriptor(codec, params, out)),
@@ -284,7 +275,7 @@ mod tests {
         let mut streaminfo = [0; 34];
         // sample rate (20), channels (3), bits less one (5): 24 bits
         streaminfo[12..14].copy_from_slice(&[0b0000_001_1, 0b0111_0000]);
-        assert_eq!(flac_bits(&streaminfo), 24);
+        assert_eq!(flac::bits_per_sample(&streaminfo), 24);
         let entry = audio_entry(Codec::Flac, &audio(48_000, 2, &[0; 34])).unwrap();
         assert_eq!(entry[36..52], *b"\0\0\0\x32dfLa\0\0\0\0\x80\0\0\x22");
         assert!(audio_entry(Codec::Flac, &audio(48_000, 2, &[0; 33])).is_err());

@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: look whether a unit is whole, or change a byte inside one.
 
+use crate::es::av1::{self, obu_type};
 use crate::es::{Codec, nal};
 
 /// Appends the sample's ISO BMFF form to `out` and says how many bytes that was; 0: nothing of it is left, there is no sample.
@@ -47,45 +48,21 @@ fn is_hvc1_unit(unit: &[u8]) -> bool {
     matches!(unit, [header, _, ..] if !matches!(header >> 1 & 0x3f, 32..=35 | 38))
 }
 
-/// obu_type (AV1 6.2.2) of what an `av01` sample does not hold (AV1 in ISOBMFF 2.4): temporal delimiter, redundant frame header, tile list,
-/// padding.
-const OBU_TYPES_LEFT_OUT: [u8; 4] = [2, 7, 8, 15];
+/// What an `av01` sample does not hold (AV1 in ISOBMFF 2.4).
+const OBU_TYPES_LEFT_OUT: [u8; 4] =
+    [obu_type::TEMPORAL_DELIMITER, obu_type::REDUNDANT_FRAME_HEADER, obu_type::TILE_LIST, obu_type::PADDING];
 
 /// The OBUs of a temporal unit in the low-overhead format (AV1 5.2), which is that of the sample too. What cannot be told apart, because a
 /// size points past the end, is kept as it is.
 fn append_obus(data: &[u8], out: &mut Vec<u8>) {
-    let mut rest = data;
-    while let Some(&header) = rest.first() {
-        let len = obu_len(rest).unwrap_or(rest.len());
-        let (obu, behind) = rest.split_at(len);
-        if !OBU_TYPES_LEFT_OUT.contains(&(header >> 3 & 15)) {
-            out.extend_from_slice(obu);
-        }
-        rest = behind;
-    }
-}
-
-/// Bytes of the OBU at the start of `data`, header included; `None` when it has no size of its own or one that is past the end.
-fn obu_len(data: &[u8]) -> Option<usize> {
-    let header = *data.first()?;
-    let has_extension = header & 0x04 != 0;
-    let has_size = header & 0x02 != 0;
-    let mut at = 1 + has_extension as usize;
-    if !has_size {
-        return None;
-    }
-    // leb128 (4.10.5): at most eight bytes of seven bits
-    let mut size = 0u64;
-    for index in 0..8 {
-        let byte = *data.get(at)?;
-        at += 1;
-        size |= (byte as u64 & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            let end = at.checked_add(usize::try_from(size).ok()?)?;
-            return (end <= data.len()).then_some(end);
+    let mut whole = 0;
+    for obu in av1::obus(data) {
+        whole += obu.bytes.len();
+        if !OBU_TYPES_LEFT_OUT.contains(&obu.kind) {
+            out.extend_from_slice(obu.bytes);
         }
     }
-    None
+    out.extend_from_slice(&data[whole..]);
 }
 
 #[cfg(test)]

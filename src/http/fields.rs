@@ -1,6 +1,6 @@
 //! Header fields of a request: the handful that the relay looks at, recognised while parsing, and a walk over all.
 //!
-//! Sources: RFC 9110 5 (fields), 7.6.1 (`Connection`), 5.6.1 (lists). Names are compared without regard to case.
+//! Sources: RFC 9110 5 (fields), 7.6.1 (`Connection`), 5.6.1 (lists), 12.4.2 (weights). Names are compared without regard to case.
 //!
 //! What it deliberately does not do: join the lines of a repeated list field. No list field that the relay reads
 //! changes its meaning for the worse when a second line is not seen; `Connection`, where it would, is read in full.
@@ -183,6 +183,32 @@ pub fn trim_ows(mut value: &[u8]) -> &[u8] {
     value
 }
 
+/// A list element without `;q=...` and the like.
+pub fn without_parameters(element: &[u8]) -> &[u8] {
+    trim_ows(element.split(|&byte| byte == b';').next().unwrap_or_default())
+}
+
+/// The weight of a list element in thousandths. One that is not written as RFC 9110 12.4.2 says counts as none: 1000.
+pub fn weight(element: &[u8]) -> u16 {
+    let mut parameters = element.split(|&byte| byte == b';').skip(1).map(trim_ows);
+    let quality = parameters.find_map(|p| p.strip_prefix(b"q=").or_else(|| p.strip_prefix(b"Q=")));
+    quality.and_then(thousandths).unwrap_or(1_000)
+}
+
+/// `0`, `1`, or one of them with a point and up to three digits.
+fn thousandths(quality: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match quality {
+        [whole] => (whole, &[][..]),
+        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
+        _ => return None,
+    };
+    if !matches!(whole, b'0' | b'1') || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |at: usize| u16::from(fraction.get(at).map_or(0, |byte| byte - b'0'));
+    Some((u16::from(whole - b'0') * 1_000 + digit(0) * 100 + digit(1) * 10 + digit(2)).min(1_000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,5 +237,24 @@ mod tests {
     #[test]
     fn list_leaves_out_empty_elements() {
         assert_eq!(list(b" a,, b ,\t").collect::<Vec<_>>(), [b"a", b"b"]);
+    }
+
+    #[test]
+    fn weights_are_read_as_the_rfc_writes_them() {
+        for (element, thousandths) in [
+            (&b"video/mp2t"[..], 1_000),
+            (b"video/mp2t;q=0.5", 500),
+            (b"video/mp2t; Q=0.25", 250),
+            (b"video/mp2t;level=1;q=0.125", 125),
+            (b"video/mp2t;q=0", 0),
+            (b"video/mp2t;q=0.000", 0),
+            (b"video/mp2t;q=1.000", 1_000),
+            (b"video/mp2t;q=1.5", 1_000),
+            (b"video/mp2t;q=", 1_000),
+            (b"video/mp2t;q=-1", 1_000),
+            (b"video/mp2t;q=0.1234", 1_000),
+        ] {
+            assert_eq!(weight(element), thousandths, "{:?}", String::from_utf8_lossy(element));
+        }
     }
 }

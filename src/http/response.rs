@@ -280,7 +280,7 @@ pub fn write_refusal(out: &mut Vec<u8>, refused: crate::http::request::RequestEr
         .write(out, date);
 }
 
-/// Appends a 304 (RFC 9110 15.4.5): no body, no length, the fields a cache needs.
+/// Appends a 304 for media (RFC 9110 15.4.5): no body, no length, the fields a cache needs, and CORS.
 pub fn write_not_modified(out: &mut Vec<u8>, date: &HttpDate, persistence: Persistence, etag: &str, caching: Caching) {
     let mut head = ResponseHead::new(out, Status::NotModified, date, persistence);
     head.etag(etag).caching(caching).cors();

@@ -14,6 +14,8 @@ use super::RouteError;
 use super::headers::{Accept, CodecWish, Named, Protocol, containers};
 use super::rules::{Rules, fallback, sibling};
 use crate::es::carriage::Container;
+use crate::http::fields::Field;
+use crate::http::request::Head;
 use crate::metrics::Format;
 use std::borrow::Cow;
 
@@ -30,6 +32,20 @@ pub struct Client<'h> {
     pub audio_codec: &'h [u8],
     /// `X-Container`
     pub container: &'h [u8],
+}
+
+impl<'h> Client<'h> {
+    /// What the fields of a request head say.
+    pub fn of(head: &Head<'h>) -> Client<'h> {
+        let field = |field| head.field(field).unwrap_or_default();
+        Client {
+            user_agent: field(Field::UserAgent),
+            accept: field(Field::Accept),
+            video_codec: field(Field::XVideoCodec),
+            audio_codec: field(Field::XAudioCodec),
+            container: field(Field::XContainer),
+        }
+    }
 }
 
 /// What was decided from the request alone.

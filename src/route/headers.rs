@@ -1,6 +1,6 @@
 //! What a client says of itself in fields of its own: `X-Container`, `X-Video-Codec`, `X-Audio-Codec` and `Accept`.
 //!
-//! Sources: RFC 9110 12.4.2 (weights), 12.5.1 (`Accept`); RFC 8216 4 and RFC 6381 for media types and codec strings.
+//! Sources: RFC 9110 12.5.1 (`Accept`); RFC 8216 4 and RFC 6381 for media types and codec strings.
 //!
 //! What it deliberately does not do: guess. A wildcard (`*/*`, `video/*`) and a media type that is none of ours, such as a browser's
 //! `text/html`, say nothing; names that nobody knows are passed over.
@@ -8,7 +8,7 @@
 
 use crate::es::carriage::Container;
 use crate::es::{Codec, TrackKind};
-use crate::http::fields::{list, trim_ows};
+use crate::http::fields::{list, weight, without_parameters};
 use crate::metrics::Format;
 
 /// What a name stands for where a client may name a format.
@@ -76,11 +76,11 @@ impl CodecSet {
     }
     /// Whether `container` carries a codec of the set.
     fn fits(self, container: Container) -> bool {
-        ALL_CODECS.iter().any(|&codec| self.contains(codec) && container.carries(codec))
+        self.iter().any(|codec| container.carries(codec))
     }
     /// The set's codecs.
     pub fn iter(self) -> impl Iterator<Item = Codec> {
-        ALL_CODECS.into_iter().filter(move |&codec| self.contains(codec))
+        Codec::ALL.into_iter().filter(move |&codec| self.contains(codec))
     }
 }
 
@@ -89,12 +89,6 @@ impl FromIterator<Codec> for CodecSet {
         CodecSet(codecs.into_iter().fold(0, |bits, codec| bits | 1 << codec as u32))
     }
 }
-
-/// Every codec of audio and video.
-const ALL_CODECS: [Codec; 13] = {
-    use Codec::*;
-    [H264, H265, Mpeg2Video, Av1, Vp9, Vp8, Aac, Mp2, Mp3, Ac3, Eac3, Opus, Flac]
-};
 
 /// What `X-Video-Codec` and `X-Audio-Codec` ask for; `None` where the field is absent or says "any". A set may be empty: all its names
 /// were unknown.
@@ -251,58 +245,13 @@ impl Accept {
     }
 }
 
-/// A list element without `;q=...` and the like.
-fn without_parameters(element: &[u8]) -> &[u8] {
-    trim_ows(element.split(|&byte| byte == b';').next().unwrap_or_default())
-}
-
-/// The weight of a list element in thousandths. One that is not written as RFC 9110 12.4.2 says counts as none: 1000.
-fn weight(element: &[u8]) -> u16 {
-    let mut parameters = element.split(|&byte| byte == b';').skip(1).map(trim_ows);
-    let quality = parameters.find_map(|p| p.strip_prefix(b"q=").or_else(|| p.strip_prefix(b"Q=")));
-    quality.and_then(thousandths).unwrap_or(1_000)
-}
-
-/// `0`, `1`, or one of them with a point and up to three digits.
-fn thousandths(quality: &[u8]) -> Option<u16> {
-    let (whole, fraction) = match quality {
-        [whole] => (whole, &[][..]),
-        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
-        _ => return None,
-    };
-    if !matches!(whole, b'0' | b'1') || !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digit = |at: usize| u16::from(fraction.get(at).map_or(0, |byte| byte - b'0'));
-    Some((u16::from(whole - b'0') * 1_000 + digit(0) * 100 + digit(1) * 10 + digit(2)).min(1_000))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_read_as_the_rfc_writes_them() {
-        for (element, thousandths) in [
-            (&b"video/mp2t"[..], 1_000),
-            (b"video/mp2t;q=0.5", 500),
-            (b"video/mp2t; Q=0.25", 250),
-            (b"video/mp2t;level=1;q=0.125", 125),
-            (b"video/mp2t;q=0", 0),
-            (b"video/mp2t;q=0.000", 0),
-            (b"video/mp2t;q=1.000", 1_000),
-            (b"video/mp2t;q=1.5", 1_000),
-            (b"video/mp2t;q=", 1_000),
-            (b"video/mp2t;q=-1", 1_000),
-            (b"video/mp2t;q=0.1234", 1_000),
-        ] {
-            assert_eq!(weight(element), thousandths, "{:?}", String::from_utf8_lossy(element));
-        }
-    }
-
-    #[test]
     fn every_codec_is_known_by_its_own_name() {
-        for known in ALL_CODECS {
+        for known in Codec::ALL.into_iter().filter(|codec| codec.kind() != TrackKind::Data) {
             assert_eq!(codec(known.name().as_bytes()), Some(known));
             assert_eq!(codec(known.name().to_ascii_uppercase().as_bytes()), Some(known));
         }

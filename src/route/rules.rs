@@ -8,7 +8,7 @@
 
 use crate::limits::ROUTE_USER_AGENT_BYTES_MAX;
 use crate::metrics::Format::{self, Dash, HlsFmp4, HlsTs, MpegTs};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use std::borrow::Cow;
 
 /// A rule of the operator's, as plain data.
@@ -23,17 +23,26 @@ pub struct OwnRule {
 }
 
 /// All rules in the order in which they are tried.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rules {
-    own: Vec<Prepared>,
+    tried: Vec<Prepared>,
 }
 
-/// An operator's rule, ready to be matched.
+impl Default for Rules {
+    /// The built-in rules alone.
+    fn default() -> Self {
+        Rules::new([])
+    }
+}
+
+/// A rule, ready to be matched: to make a search ready costs several times what the search in one User-Agent does.
 #[derive(Clone, Debug)]
 struct Prepared {
-    why: String,
-    any: Vec<Vec<u8>>,
-    prefers: [Format; 2],
+    why: Cow<'static, str>,
+    all: Vec<Finder<'static>>,
+    any: Vec<Finder<'static>>,
+    not: Vec<Finder<'static>>,
+    prefers: Cow<'static, [Format]>,
 }
 
 /// What a matching rule says.
@@ -46,9 +55,10 @@ pub(super) struct Found<'r> {
 }
 
 impl Rules {
-    /// The operator's rules, then the built-in ones. `Rules::default()` is the built-in ones alone.
+    /// The operator's rules, then the built-in ones.
     pub fn new(own: impl IntoIterator<Item = OwnRule>) -> Rules {
-        Rules { own: own.into_iter().enumerate().map(|(index, rule)| Prepared::new(index + 1, rule)).collect() }
+        let own = own.into_iter().enumerate().map(|(index, rule)| Prepared::own(index + 1, rule));
+        Rules { tried: own.chain(BUILT_IN.iter().map(Prepared::built_in)).collect() }
     }
 
     /// The first rule that this User-Agent matches; `None` for an empty one and for tools that play nothing, such as curl.
@@ -61,23 +71,38 @@ impl Rules {
         let agent = &mut lower[..len];
         agent.copy_from_slice(&user_agent[..len]);
         agent.make_ascii_lowercase();
-        let has = |text: &[u8]| memmem::find(agent, text).is_some();
-        if let Some(rule) = self.own.iter().find(|rule| rule.any.iter().any(|text| has(text))) {
-            return Some(Found { why: rule.why.clone().into(), prefers: &rule.prefers });
-        }
-        let rule = BUILT_IN.iter().find(|rule| rule.matches(has))?;
-        Some(Found { why: format!("User-Agent: {}", rule.name).into(), prefers: rule.prefers })
+        let rule = self.tried.iter().find(|rule| rule.matches(agent))?;
+        Some(Found { why: rule.why.clone(), prefers: &rule.prefers })
     }
 }
 
 impl Prepared {
-    fn new(number: usize, rule: OwnRule) -> Prepared {
+    fn own(number: usize, rule: OwnRule) -> Prepared {
         // The name ends up in a header field, whatever the caller let through.
         let name: String = rule.name.chars().filter(|c| matches!(c, ' '..='~') && *c != '"').collect();
         let why =
             if name.is_empty() { format!("config rule {number}") } else { format!("config rule {number} \"{name}\"") };
-        let any = rule.user_agent.iter().filter(|text| !text.is_empty()).map(|t| t.to_ascii_lowercase().into_bytes());
-        Prepared { why, any: any.collect(), prefers: [rule.format, sibling(rule.format)] }
+        let texts = rule.user_agent.iter().filter(|text| !text.is_empty());
+        let any = texts.map(|text| Finder::new(text.to_ascii_lowercase().as_bytes()).into_owned()).collect();
+        let prefers = vec![rule.format, sibling(rule.format)].into();
+        Prepared { why: why.into(), all: Vec::new(), any, not: Vec::new(), prefers }
+    }
+
+    fn built_in(rule: &'static Rule) -> Prepared {
+        let finders = |texts: &'static [&'static str]| texts.iter().map(|text| Finder::new(text.as_bytes())).collect();
+        Prepared {
+            why: format!("User-Agent: {}", rule.name).into(),
+            all: finders(rule.all),
+            any: finders(rule.any),
+            not: finders(rule.not),
+            prefers: rule.prefers.into(),
+        }
+    }
+
+    /// `agent`: in lower case.
+    fn matches(&self, agent: &[u8]) -> bool {
+        let has = |text: &Finder<'_>| text.find(agent).is_some();
+        self.any.iter().any(has) && self.all.iter().all(has) && !self.not.iter().any(has)
     }
 }
 
@@ -107,11 +132,6 @@ struct Rule {
 impl Rule {
     const fn any(name: &'static str, any: &'static [&'static str], prefers: &'static [Format]) -> Rule {
         Rule { name, all: &[], any, not: &[], prefers }
-    }
-
-    fn matches(&self, has: impl Fn(&[u8]) -> bool) -> bool {
-        let has = |text: &&str| has(text.as_bytes());
-        self.any.iter().any(has) && self.all.iter().all(has) && !self.not.iter().any(has)
     }
 }
 

@@ -161,7 +161,7 @@ impl<'a> Attempt<'a> {
                 self.connection = Some(Connection { watch, stream });
                 self.machine.on_connected(now);
             }
-            Err(error) => self.machine.on_io_error(&error.to_string()),
+            Err(error) => self.machine.on_io_error(&reason(&error)),
         }
     }
 
@@ -173,7 +173,7 @@ impl<'a> Attempt<'a> {
             if self.owned.stop.get() {
                 break;
             }
-            outcome = TcpStream::connect_timeout(*addr, timeout).await.map_err(|e| io::Error::other(e.to_string()));
+            outcome = TcpStream::connect_timeout(*addr, timeout).await.map_err(io::Error::from);
             if outcome.is_ok() {
                 break;
             }
@@ -186,7 +186,7 @@ impl<'a> Attempt<'a> {
         let fd = connection.stream.as_raw_fd();
         match socket::send_all(&mut connection.stream, fd, bytes, false).await {
             Ok(()) => self.machine.on_sent(bytes.len()),
-            Err(error) => self.machine.on_io_error(&error.to_string()),
+            Err(error) => self.machine.on_io_error(&reason(&error)),
         }
     }
 
@@ -205,7 +205,7 @@ impl<'a> Attempt<'a> {
             }
             Ok(0) => self.machine.on_closed(),
             Ok(n) => self.machine.on_bytes(&buf[..n], now, &mut |part| body.extend_from_slice(part)),
-            Err(error) => self.machine.on_io_error(&error.to_string()),
+            Err(error) => self.machine.on_io_error(&reason(&error)),
         }
     }
 
@@ -234,6 +234,13 @@ impl Drop for Attempt<'_> {
     }
 }
 
+/// What the system says, as the end of a sentence: `connection refused`, not `Connection refused (os error 111)`.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let mut chars = text.split(" (os error").next().unwrap_or_default().chars();
+    chars.next().into_iter().flat_map(char::to_lowercase).chain(chars).collect()
+}
+
 /// Resolves on a thread of the executor's pool: the system's resolver blocks.
 async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
@@ -241,4 +248,20 @@ async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
     let lookup = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
     glommio::executor().spawn_blocking(lookup).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_ends_the_sentence_that_it_stands_in() {
+        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        assert_eq!(
+            OriginError::Io(reason(&refused)).to_string(),
+            "connection to the origin failed: connection refused"
+        );
+        assert_eq!(reason(&io::Error::other("the host name has no address")), "the host name has no address");
+        assert_eq!(reason(&io::Error::other("")), "");
+    }
 }

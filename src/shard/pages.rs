@@ -1,10 +1,11 @@
 //! Answers that are not media: health, metrics, API, the channel list, the page.
 
 use super::Shard;
+use super::relay::fnv1a;
 use crate::api::{self, ChannelRow, Report};
 use crate::http::fields::Field;
 use crate::http::request::Head;
-use crate::http::response::Status;
+use crate::http::response::{Caching, HttpDate, Persistence, ResponseHead, Status};
 use crate::limits::PAGE_JSON_MS;
 use crate::route::Route;
 use crate::{m3u, web};
@@ -12,16 +13,46 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
+#[derive(Clone)]
 pub(crate) struct Page {
     pub status: Status,
     pub content_type: &'static str,
     pub body: Cow<'static, [u8]>,
     /// Of bytes whose tag is known, with its quotes; others are hashed.
-    pub etag: Option<&'static str>,
+    pub etag: Option<Cow<'static, str>>,
     /// Whether `body` is gzipped.
     pub is_gzip: bool,
     /// Further fields.
     pub fields: &'static [(&'static str, &'static str)],
+    /// Whether any origin may read it (CORS).
+    pub is_open: bool,
+}
+
+impl Page {
+    /// The entity tag, with its quotes.
+    pub fn etag(&self) -> Cow<'static, str> {
+        self.etag.clone().unwrap_or_else(|| format!("\"{:016x}\"", fnv1a(&self.body, 0)).into())
+    }
+
+    /// Appends the head of the answer, or of the 304 in its place. A cache takes the fields of a 304 over into what it keeps (RFC 9111
+    /// 3.2), so that policy, CORS and Vary are the same in both (RFC 9110 15.4.5).
+    pub fn write_head(&self, out: &mut Vec<u8>, status: Status, etag: &str, date: &HttpDate, persistence: Persistence) {
+        let mut head = ResponseHead::new(out, status, date, persistence);
+        head.etag(etag).caching(Caching::NoCache);
+        for (name, value) in self.fields {
+            head.field(name, value);
+        }
+        if self.is_open {
+            head.cors();
+        }
+        if status != Status::NotModified {
+            head.content_type(self.content_type).content_length(self.body.len() as u64);
+            if self.is_gzip {
+                head.field("Content-Encoding", "gzip");
+            }
+        }
+        head.end();
+    }
 }
 
 /// Renders `route`, or `None` when this listener does not have it. `head`: of the request, for its Host and Accept-Encoding.
@@ -45,8 +76,15 @@ pub(crate) fn render(shard: &Shard, route: &Route, is_admin: bool, head: &Head<'
 }
 
 fn text(status: Status, body: String) -> Page {
-    let body = body.into_bytes().into();
-    Page { status, content_type: "text/plain; charset=utf-8", body, etag: None, is_gzip: false, fields: &[] }
+    Page {
+        status,
+        content_type: "text/plain; charset=utf-8",
+        body: body.into_bytes().into(),
+        etag: None,
+        is_gzip: false,
+        fields: &[],
+        is_open: false,
+    }
 }
 
 fn json(body: String) -> Page {
@@ -62,24 +100,28 @@ fn asset(name: &str, head: &Head<'_>) -> Option<Page> {
         status: Status::Ok,
         content_type: asset.media_type,
         body: if is_gzip { asset.gzip } else { asset.plain }.into(),
-        etag: Some(if is_gzip { asset.etag_gzip } else { asset.etag }),
+        etag: Some(if is_gzip { asset.etag_gzip } else { asset.etag }.into()),
         is_gzip,
         fields: web::PAGE_FIELDS,
+        is_open: false,
     })
 }
 
 thread_local! {
     /// What this shard rendered last for the page, and when, monotonic microseconds: a hundred open pages cost what one does.
-    static PAGE_CHANNELS: RefCell<Option<(u64, String)>> = const { RefCell::new(None) };
+    static PAGE_CHANNELS: RefCell<Option<(u64, Page)>> = const { RefCell::new(None) };
 }
 
 fn page_channels(shard: &Shard) -> Page {
     let now = shard.now();
-    let body = PAGE_CHANNELS.with_borrow_mut(|kept| match kept {
-        Some((at_us, body)) if now.mono_us - *at_us < PAGE_JSON_MS * 1_000 => body.clone(),
-        _ => kept.insert((now.mono_us, api::page_json(&report(shard), now))).1.clone(),
-    });
-    Page { fields: web::PAGE_FIELDS, ..json(body) }
+    PAGE_CHANNELS.with_borrow_mut(|kept| match kept {
+        Some((at_us, page)) if now.mono_us - *at_us < PAGE_JSON_MS * 1_000 => page.clone(),
+        _ => {
+            let page = Page { fields: web::PAGE_FIELDS, ..json(api::page_json(&report(shard), now)) };
+            let page = Page { etag: Some(page.etag()), ..page };
+            kept.insert((now.mono_us, page)).1.clone()
+        }
+    })
 }
 
 fn ready(shard: &Shard) -> Page {
@@ -122,5 +164,34 @@ fn channel_list(shard: &Shard, host: &[u8]) -> Page {
         logo: c.config.logo.as_deref(),
         language: c.config.language.as_deref(),
     });
-    Page { content_type: "audio/x-mpegurl; charset=utf-8", ..text(Status::Ok, m3u::export(&base, channels)) }
+    let body = m3u::export(&base, channels);
+    Page { content_type: "audio/x-mpegurl; charset=utf-8", is_open: true, ..text(Status::Ok, body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(page: &Page, status: Status) -> String {
+        let mut out = Vec::new();
+        page.write_head(&mut out, status, &page.etag(), &HttpDate::new(0), Persistence::KeepAlive);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn a_304_repeats_what_the_page_says_to_caches_and_browsers() {
+        let page = Page { fields: web::PAGE_FIELDS, is_gzip: true, ..text(Status::Ok, "<p>".into()) };
+        for status in [Status::Ok, Status::NotModified] {
+            let head = head(&page, status);
+            for (name, value) in web::PAGE_FIELDS {
+                assert!(head.contains(&format!("\r\n{name}: {value}\r\n")), "{head}");
+            }
+            assert!(head.contains("\r\nETag: \"") && head.contains("\r\nCache-Control: no-cache\r\n"), "{head}");
+            assert!(!head.contains("Access-Control"), "no other origin reads the page: {head}");
+            let describes_a_body = head.contains("Content-Length") && head.contains("Content-Encoding: gzip");
+            assert_eq!(describes_a_body, status == Status::Ok, "{head}");
+        }
+        let list = Page { is_open: true, ..text(Status::Ok, "#EXTM3U".into()) };
+        assert!(head(&list, Status::NotModified).contains("\r\nAccess-Control-Allow-Origin: *\r\n"));
+    }
 }

@@ -12,9 +12,7 @@ use crate::es::carriage::Container;
 use crate::http::fields::Field;
 use crate::http::range::etag_matches;
 use crate::http::request::{Head, Method, RequestError};
-use crate::http::response::{
-    Caching, ErrorAnswer, Persistence, ResponseHead, Status, write_not_modified, write_options, write_refusal,
-};
+use crate::http::response::{Caching, ErrorAnswer, Persistence, ResponseHead, Status, write_options, write_refusal};
 use crate::http::url::Target;
 use crate::limits::SEND_STALL_MS;
 use crate::metrics::Format;
@@ -24,7 +22,6 @@ use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
 use crate::time::UtcDate;
 use glommio::net::TcpStream;
-use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -87,6 +84,7 @@ impl Asked<'_> {
 
 /// A client has the full time to read each run of this many bytes.
 const SEND_STEP_BYTES: usize = 64 << 10;
+
 /// Answers one request.
 pub(crate) async fn answer(on: &mut Answering<'_>, head: &Head<'_>) -> io::Result<Next> {
     let started_us = on.shard.now().mono_us;
@@ -115,7 +113,7 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         write_options(&mut out, &on.shard.date(), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
-    match route(Target::new(asked.head.target()), &client(asked.head), &on.shard.relay.rules) {
+    match route(Target::new(asked.head.target()), &Client::of(asked.head), &on.shard.relay.rules) {
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
@@ -137,17 +135,6 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
     }
 }
 
-fn client<'h>(head: &Head<'h>) -> Client<'h> {
-    let field = |field| head.field(field).unwrap_or_default();
-    Client {
-        user_agent: field(Field::UserAgent),
-        accept: field(Field::Accept),
-        video_codec: field(Field::XVideoCodec),
-        audio_codec: field(Field::XAudioCodec),
-        container: field(Field::XContainer),
-    }
-}
-
 fn media_channel(route: &Route) -> Option<&str> {
     match route {
         Route::Entry { channel, .. } | Route::Media { channel, .. } => Some(channel),
@@ -159,25 +146,14 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
     let Some(page) = pages::render(on.shard, &route, on.is_admin, asked.head) else {
         return on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await;
     };
-    let mut out = Vec::with_capacity(page.body.len() + 512);
-    let etag = page.etag.map_or_else(|| format!("\"{:016x}\"", fnv1a(&page.body, 0)).into(), Cow::Borrowed);
-    if page.status == Status::Ok && asked.has(&etag) {
-        write_not_modified(&mut out, &on.shard.date(), asked.persistence, &etag, Caching::NoCache);
-        return on.send(Status::NotModified, &out).await;
+    let etag = page.etag();
+    let status = if page.status == Status::Ok && asked.has(&etag) { Status::NotModified } else { page.status };
+    let mut out = Vec::with_capacity(1_024 + page.body.len().min(SEND_STEP_BYTES));
+    page.write_head(&mut out, status, &etag, &on.shard.date(), asked.persistence);
+    if status == Status::NotModified {
+        return on.send(status, &out).await;
     }
-    let mut head = ResponseHead::new(&mut out, page.status, &on.shard.date(), asked.persistence);
-    head.content_type(page.content_type).content_length(page.body.len() as u64).etag(&etag).caching(Caching::NoCache);
-    for (name, value) in page.fields {
-        head.field(name, value);
-    }
-    if page.is_gzip {
-        head.field("Content-Encoding", "gzip");
-    }
-    if matches!(route, Route::ChannelList) {
-        head.cors();
-    }
-    head.end();
-    on.send_with_body(asked, page.status, out, &page.body).await
+    on.send_with_body(asked, status, out, &page.body).await
 }
 
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
@@ -219,14 +195,17 @@ impl Answering<'_> {
 
     pub async fn send(&mut self, status: Status, bytes: &[u8]) -> io::Result<Next> {
         self.shard.metrics.responses(usize::from(status.code() / 100)).add(1);
-        for (index, bytes) in bytes.chunks(SEND_STEP_BYTES).enumerate() {
-            if index > 0 {
-                // A channel list may be long and its client slow, as long as it reads.
-                self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
-            }
+        self.send_steps(bytes).await?;
+        Ok(Next::Request)
+    }
+
+    async fn send_steps(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for bytes in bytes.chunks(SEND_STEP_BYTES) {
+            // A channel list may be long and its client slow, as long as it reads.
+            self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
             socket::send_all(self.stream, self.fd, bytes, false).await?;
         }
-        Ok(Next::Request)
+        Ok(())
     }
 
     pub async fn send_with_body(
@@ -236,10 +215,16 @@ impl Answering<'_> {
         mut head: Vec<u8>,
         body: &[u8],
     ) -> io::Result<Next> {
-        if !asked.head_only {
-            head.extend_from_slice(body);
+        if asked.head_only {
+            return self.send(status, &head).await;
         }
-        self.send(status, &head).await
+        // The rest of a long body is sent from where it lies: a thousand slow clients of a player's script do not hold as many copies.
+        let (first, rest) = body.split_at(body.len().min(SEND_STEP_BYTES.saturating_sub(head.len())));
+        head.extend_from_slice(first);
+        let next = self.send(status, &head).await?;
+        drop(head);
+        self.send_steps(rest).await?;
+        Ok(next)
     }
 
     pub async fn refuse(&mut self, asked: Asked<'_>, refusal: Refusal) -> io::Result<Next> {
@@ -286,7 +271,7 @@ impl Answering<'_> {
                 return Ok(found);
             }
             if let ChannelState::Failed(reason) = &view.state {
-                return Err(Refusal::new(Status::BadGateway, format!("the origin failed: {reason}")));
+                return Err(Refusal::new(Status::BadGateway, reason.to_string()));
             }
             if shard.relay.draining.load(Ordering::Relaxed) {
                 return Err(Refusal::unavailable("the relay is shutting down"));

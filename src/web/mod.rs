@@ -11,7 +11,7 @@
 //! What it deliberately does not do: answer requests, or make text at run time: bytes only.
 #![forbid(unsafe_code)]
 
-use crate::http::fields::list;
+use crate::http::fields::{list, weight, without_parameters};
 
 /// A file of the page. Its bytes never change while the process runs.
 #[derive(Debug)]
@@ -59,19 +59,11 @@ pub fn asset(name: &str) -> Option<&'static Asset> {
 /// Whether an `Accept-Encoding` value lets the answer be gzipped (RFC 9110 12.5.3). Weights are not compared: gzip or plain are all
 /// there is, and gzip is smaller.
 pub fn accepts_gzip(accept_encoding: &[u8]) -> bool {
-    let weight_of = |coding: &[u8]| {
-        list(accept_encoding).find_map(|element| {
-            let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            if !parts.next()?.eq_ignore_ascii_case(coding) {
-                return None;
-            }
-            let is_refused = parts.any(|part| {
-                part.strip_prefix(b"q=").is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
-            });
-            Some(!is_refused)
-        })
+    let takes = |coding: &[u8]| {
+        let named = |element: &&[u8]| without_parameters(element).eq_ignore_ascii_case(coding);
+        list(accept_encoding).find(named).map(|element| weight(element) > 0)
     };
-    weight_of(b"gzip").or_else(|| weight_of(b"*")).unwrap_or(false)
+    takes(b"gzip").or_else(|| takes(b"*")).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -123,6 +115,8 @@ mod tests {
             ("*", true),
             ("gzip;q=0, *", false),
             ("gzip; q=0.000", false),
+            ("gzip;Q=0", false),
+            ("gzip;q=", true),
             ("gzip;q=0.001", true),
             ("identity", false),
             ("xgzip", false),

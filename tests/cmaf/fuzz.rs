@@ -6,26 +6,6 @@ use millrace::fmp4::{framing, init};
 use mp4_atom::{Any, Decode};
 use proptest::prelude::*;
 
-const CODECS: [Codec; 17] = [
-    Codec::H264,
-    Codec::H265,
-    Codec::Mpeg2Video,
-    Codec::Av1,
-    Codec::Vp9,
-    Codec::Vp8,
-    Codec::Aac,
-    Codec::Mp2,
-    Codec::Mp3,
-    Codec::Ac3,
-    Codec::Eac3,
-    Codec::Opus,
-    Codec::Flac,
-    Codec::Teletext,
-    Codec::DvbSubtitle,
-    Codec::Scte35,
-    Codec::PrivatePes,
-];
-
 /// Parameter sets as encoders write them: H.264 SPS and PPS, H.265 VPS, SPS and PPS, AV1 sequence header.
 const SEEDS: [&[u8]; 6] = [
     &[
@@ -80,7 +60,7 @@ proptest! {
 
     #[test]
     fn any_description_makes_an_init_segment_or_an_error(
-        codec in prop::sample::select(&CODECS[..]),
+        codec in prop::sample::select(&Codec::ALL[..]),
         params in params(),
         language: Option<[u8; 3]>,
     ) {
@@ -100,7 +80,7 @@ proptest! {
 
     #[test]
     fn any_sample_converts(
-        codec in prop::sample::select(&CODECS[..]),
+        codec in prop::sample::select(&Codec::ALL[..]),
         data in proptest::collection::vec(prop_oneof![2 => 0u8..3, 1 => any::<u8>()], 0..400),
         header_len: u8,
     ) {

@@ -35,7 +35,7 @@ pub struct SliceHeader {
     pub field: Option<Field>,
     /// 0 when the picture is not IDR.
     idr_pic_id: u32,
-    /// pic_order_cnt_lsb and delta_pic_order_cnt_bottom, or delta_pic_order_cnt[0] and [1].
+    /// pic_order_cnt_lsb and delta_pic_order_cnt_bottom, or the two of delta_pic_order_cnt.
     order: (u32, i32, i32),
     /// Redundant slices may follow, which begin at macroblock 0 again.
     redundant_pictures: bool,
