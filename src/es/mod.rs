@@ -69,6 +69,15 @@ pub enum Codec {
     PrivatePes,
 }
 
+const _: () = {
+    let mut index = 0;
+    while index < Codec::ALL.len() {
+        assert!(Codec::ALL[index] as usize == index);
+        index += 1;
+    }
+    assert!(Codec::PrivatePes as usize + 1 == Codec::ALL.len());
+};
+
 /// What a track is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrackKind {
