@@ -9,6 +9,8 @@ mod support;
 
 #[path = "e2e/cmaf.rs"]
 mod cmaf;
+#[path = "e2e/cmaf_idle.rs"]
+mod cmaf_idle;
 #[path = "e2e/joins.rs"]
 mod joins;
 #[path = "e2e/keys.rs"]

@@ -30,6 +30,11 @@ pub fn timescale(track: &Track) -> Option<u32> {
 /// That of MPEG-TS, so that no time stamp is rounded.
 const VIDEO_TIMESCALE: u32 = 90_000;
 
+/// FNV-1a of an init segment's bytes, 32 bits: the same description has the same name, another one another.
+pub fn hash(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
 /// Appends the init segment of `track`. Equal descriptions give equal bytes.
 ///
 /// # Errors

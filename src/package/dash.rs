@@ -153,7 +153,7 @@ fn representation(
         audio_channels: None,
         timescale: init.timescale,
         presentation_time_offset: scale(start.start, init.timescale),
-        initialization: format!("{}/{id}/init-{}.mp4", epoch.id, init.version),
+        initialization: format!("{}/{id}/init-{}.mp4", epoch.id, init.hash),
         media: format!("{}/{id}/$Time$.m4s", epoch.id),
         timeline,
     };

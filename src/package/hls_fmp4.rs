@@ -76,7 +76,7 @@ impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "../../{}/{}/", self.epoch, self.rendition)?;
         match self.file {
-            File::Init(version) => write!(f, "init-{version}.mp4"),
+            File::Init(hash) => write!(f, "init-{hash}.mp4"),
             File::Segment(time) => write!(f, "{time}.m4s"),
         }
     }
@@ -116,7 +116,11 @@ struct Sound<'a> {
 }
 
 impl<'a> Sound<'a> {
+    /// `None` for a track that went away: all that its playlist lists are gaps.
     fn of(rendition: &'a RenditionSnapshot) -> Option<Sound<'a>> {
+        if !rendition.listed().is_empty() && rendition.listed().iter().all(CmafSegment::is_gap) {
+            return None;
+        }
         let track = &rendition.inits.last()?.track;
         match &track.params {
             Some(Params::Audio(audio)) => {

@@ -53,8 +53,8 @@ pub enum Resource {
     TsSegment { number: u64 },
     /// `{rendition}/media.m3u8`
     Playlist { rendition: RenditionId },
-    /// `{rendition}/init-{version}.mp4`
-    Init { rendition: RenditionId, version: u32 },
+    /// `{rendition}/init-{hash}.mp4`
+    Init { rendition: RenditionId, hash: u32 },
     /// `{rendition}/{time}.m4s`: `time` in the rendition's timescale.
     Segment { rendition: RenditionId, time: u64 },
 }
@@ -115,8 +115,8 @@ fn in_rendition(rendition: RenditionId, file: &str) -> Option<Resource> {
     if let Some(time) = file.strip_suffix(".m4s") {
         return Some(Resource::Segment { rendition, time: decimal(time)? });
     }
-    let version = file.strip_prefix("init-")?.strip_suffix(".mp4")?;
-    Some(Resource::Init { rendition, version: u32::try_from(decimal(version)?).ok()? })
+    let hash = file.strip_prefix("init-")?.strip_suffix(".mp4")?;
+    Some(Resource::Init { rendition, hash: u32::try_from(decimal(hash)?).ok()? })
 }
 
 /// A channel's entry point. An extension says the protocol; for HLS the `format` parameter may still say which segments.
@@ -184,10 +184,7 @@ mod tests {
         let rendition = RenditionId { is_audio: true, track: crate::es::TrackId(1) };
         assert_eq!(of("/relay/channel/a%20b/17/ts/42.ts", "", ""), media(Resource::TsSegment { number: 42 }));
         assert_eq!(of("/relay/channel/a%20b/17/a1/0.m4s", "", ""), media(Resource::Segment { rendition, time: 0 }));
-        assert_eq!(
-            of("/relay/channel/a%20b/17/a1/init-3.mp4", "", ""),
-            media(Resource::Init { rendition, version: 3 })
-        );
+        assert_eq!(of("/relay/channel/a%20b/17/a1/init-3.mp4", "", ""), media(Resource::Init { rendition, hash: 3 }));
         assert_eq!(of("/relay/channel/a%20b/17/a1/media.m3u8", "", ""), media(Resource::Playlist { rendition }));
         for bad in ["017/ts/42.ts", "17/ts/.ts", "17/ts/-1.ts", "17/a01/media.m3u8", "17/a1/01.m4s", "17/a1/init-.mp4"]
         {

@@ -168,7 +168,7 @@ async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: 
             Resource::Segment { rendition, time } => {
                 on.segment(asked, channel, epoch, Wanted::Cmaf { rendition, time }).await
             }
-            Resource::Init { rendition, version } => on.init(asked, channel, epoch, rendition, version).await,
+            Resource::Init { rendition, hash } => on.init(asked, channel, epoch, rendition, hash).await,
         },
         _ => on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await,
     }

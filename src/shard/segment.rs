@@ -151,15 +151,15 @@ impl Answering<'_> {
         channel: u32,
         epoch: u64,
         rendition: RenditionId,
-        version: u32,
+        hash: u32,
     ) -> io::Result<Next> {
         let view = self.shard.mirror(channel).view();
         let snapshot = view.cmaf.as_ref().filter(|_| view.epoch == epoch).map(|cmaf| cmaf.snapshot());
-        let init = snapshot.as_ref().and_then(|snapshot| snapshot.rendition(rendition)?.init(version));
+        let init = snapshot.as_ref().and_then(|snapshot| snapshot.rendition(rendition)?.init(hash));
         let Some(init) = init else {
             return self.refuse(asked, Refusal::new(Status::NotFound, "this init segment is not available")).await;
         };
-        let etag = format!("\"{epoch}-{rendition}-init-{version}\"");
+        let etag = format!("\"{epoch}-{rendition}-init-{hash}\"");
         let date = self.shard.date();
         let mut out = Vec::with_capacity(2_048);
         if asked.has(&etag) {

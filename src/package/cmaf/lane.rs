@@ -222,10 +222,9 @@ impl Lane {
             self.next_init = None;
             return;
         }
-        let version = in_force.map_or(0, |init| init.version + 1);
         let is_unused =
-            self.open.is_none() && self.window.newest().is_none_or(|s| Some(s.init) != version.checked_sub(1));
-        let init = Init { version, bytes: Bytes::from(bytes), timescale, track: track.clone() };
+            self.open.is_none() && self.window.newest().is_none_or(|s| in_force.is_none_or(|init| init.hash != s.init));
+        let init = Init { hash: init::hash(&bytes), bytes: Bytes::from(bytes), timescale, track: track.clone() };
         if is_unused {
             self.inits.pop_back();
             self.next_init = None;
@@ -441,7 +440,7 @@ impl Lane {
             time: open.time,
             duration: duration.max(1),
             unix_us: open.unix_us,
-            init: init.map_or(0, |init| init.version),
+            init: init.map_or(0, |init| init.hash),
         }
     }
 
@@ -454,14 +453,14 @@ impl Lane {
         let pos = self.store.end();
         // Frames that are counted may begin behind their cut.
         let after =
-            self.window.newest().filter(|s| init.is_some_and(|init| init.version == s.init)).map_or(0, |s| s.time + 1);
+            self.window.newest().filter(|s| init.is_some_and(|init| init.hash == s.init)).map_or(0, |s| s.time + 1);
         self.newest = cut.segment;
         let segment = CmafSegment {
             segment: Segment { cut: breaks.list(cut), range: pos..pos, duration_90k },
             time: super::clock::scale(cut.start, timescale).max(after),
             duration: super::clock::scale(MediaTime(duration_90k), timescale).max(1),
             unix_us: cut.start.unix_us(),
-            init: init.map_or(0, |init| init.version),
+            init: init.map_or(0, |init| init.hash),
         };
         self.list(segment);
     }
@@ -471,8 +470,8 @@ impl Lane {
         if let Some(pos) = self.window.oldest_pos() {
             self.store.trim(pos);
         }
-        let oldest = self.window.served().next().map_or(0, |segment| segment.init);
-        while self.inits.front().is_some_and(|init| init.version < oldest) && self.inits.len() > 1 {
+        let oldest = self.window.served().next().map(|segment| segment.init);
+        while self.inits.len() > 1 && self.inits.front().map(|init| init.hash) != oldest {
             self.inits.pop_front();
         }
         self.news = true;

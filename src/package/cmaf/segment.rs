@@ -17,7 +17,7 @@ pub struct CmafSegment {
     pub duration: u64,
     /// Wall clock of `time`, microseconds since 1970: EXT-X-PROGRAM-DATE-TIME.
     pub unix_us: u64,
-    /// [`Init::version`] of its init segment.
+    /// [`Init::hash`] of its init segment.
     pub init: u32,
 }
 
@@ -37,8 +37,8 @@ impl AsRef<Segment> for CmafSegment {
 /// An init segment, and what it was made of.
 #[derive(Clone, Debug)]
 pub struct Init {
-    /// From 0, growing with each change of the track's description that makes other bytes. It stands in the URL.
-    pub version: u32,
+    /// Of its bytes: it stands in the URL, where bytes never change, not even when a packager is made anew in its epoch.
+    pub hash: u32,
     pub bytes: Bytes,
     /// Units a second of the media times of its segments.
     pub timescale: u32,

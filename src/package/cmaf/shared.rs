@@ -90,9 +90,9 @@ impl RenditionSnapshot {
     pub fn listed(&self) -> &[CmafSegment] {
         &self.segments[self.listed.clone()]
     }
-    /// The init segment of this version, while something that needs it is served.
-    pub fn init(&self, version: u32) -> Option<&Init> {
-        self.inits.iter().find(|init| init.version == version)
+    /// The init segment of this hash, while something that needs it is served.
+    pub fn init(&self, hash: u32) -> Option<&Init> {
+        self.inits.iter().find(|init| init.hash == hash)
     }
     /// The segment that begins at this time of its timescale.
     pub fn segment_at(&self, time: u64) -> Option<&CmafSegment> {
