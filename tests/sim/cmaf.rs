@@ -283,8 +283,7 @@ fn follows(before: Option<&CmafSegment>, segment: &CmafSegment, target_duration_
     let holds = segment.segment.number() == before.segment.number() + 1
         && segment.segment.range.start >= before.segment.range.end
         && segment.segment.cut.start > before.segment.cut.start
-        && segment.unix_us > before.unix_us
-        && segment.init >= before.init;
+        && segment.unix_us > before.unix_us;
     ensure!(holds, "{segment:?} behind {before:?}");
     if segment.init == before.init {
         ensure!(segment.time > before.time, "times do not grow: {before:?}, {segment:?}");
