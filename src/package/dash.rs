@@ -47,7 +47,7 @@ pub(super) fn mpd(
 
 /// One past the newest segment number to list: what all renditions have, so that no player sees a picture without its sound for the moment
 /// that audio comes later. One that lags by more than a segment is not waited for.
-fn common_end(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
+pub(super) fn common_end(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
     let newest = || renditions.iter().filter_map(|rendition| Some(rendition.listed().last()?.segment.number()));
     match (newest().min(), newest().max()) {
         (Some(first), Some(last)) if first + 1 == last => last,

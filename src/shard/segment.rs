@@ -47,12 +47,18 @@ impl Wanted {
         }
     }
 
-    /// Whether it is exactly the CMAF segment that its rendition will list next.
-    fn is_next(self, view: &ChannelView, epoch: u64) -> bool {
+    /// Whether it is exactly the CMAF segment that its rendition will list next, or one that the MPD does not list yet: libavformat takes the
+    /// MPD anew after each segment, and loses its place when the segment that it just read is not in it.
+    fn is_coming(self, view: &ChannelView, epoch: u64) -> bool {
         let Wanted::Cmaf { rendition, time } = self else { return false };
-        let snapshot = view.cmaf.as_ref().filter(|_| view.epoch == epoch).map(|cmaf| cmaf.snapshot());
-        let newest = snapshot.as_ref().and_then(|snapshot| snapshot.rendition(rendition)?.segments.last());
-        newest.is_some_and(|newest| newest.time + newest.duration == time)
+        let Some(snapshot) = view.cmaf.as_ref().filter(|_| view.epoch == epoch).map(|cmaf| cmaf.snapshot()) else {
+            return false;
+        };
+        let newest = snapshot.rendition(rendition).and_then(|rendition| rendition.segments.last());
+        newest.is_some_and(|newest| {
+            let is_next = newest.time + newest.duration == time;
+            is_next || newest.time == time && newest.segment.number() >= snapshot.mpd_end
+        })
     }
 
     fn etag(self, epoch: u64) -> String {
@@ -85,7 +91,7 @@ fn mp4_type(rendition: RenditionId) -> &'static str {
 impl Answering<'_> {
     pub async fn segment(&mut self, asked: Asked<'_>, channel: u32, epoch: u64, wanted: Wanted) -> io::Result<Next> {
         let mirror = self.shard.mirror(channel);
-        if !asked.head_only && wanted.is_next(&mirror.view(), epoch) {
+        if !asked.head_only && wanted.hold(&mirror.view()).is_none() && wanted.is_coming(&mirror.view(), epoch) {
             self.wait_for_next(channel, epoch, wanted).await;
         }
         let view = mirror.view();
@@ -134,12 +140,12 @@ impl Answering<'_> {
         Ok(Next::Request)
     }
 
-    /// Waits until the segment is listed, or another one in its place, for as long as two segments may take.
+    /// Waits until the segment is listed, in the MPD too, or another one in its place, for as long as two segments may take.
     async fn wait_for_next(&mut self, channel: u32, epoch: u64, wanted: Wanted) {
         let hold_us = 2 * 1_000_000 * self.shard.mirror(channel).view().target_duration_s;
         let deadline_us = self.shard.now().mono_us + hold_us;
         let container = Some(wanted.plays().format.container());
-        let is_through = |view: &ChannelView| (!wanted.is_next(view, epoch)).then_some(());
+        let is_through = |view: &ChannelView| (!wanted.is_coming(view, epoch)).then_some(());
         // Whatever ended the wait: the answer is looked up anew.
         let _ = self.wait(channel, container, deadline_us, is_through).await;
     }

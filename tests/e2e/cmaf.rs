@@ -363,6 +363,12 @@ fn the_next_segment_is_waited_for_and_any_other_is_missing_at_once() {
         println!("{id}: the next segment came after {} ms", took.as_millis());
         assert!(took > Duration::from_millis(50) && took < 2 * TARGET, "{id}: held for {took:?}");
         assert!(path.ends_with(&format!("/{}.m4s", presentation::parse_segment(&body).start)), "{path}");
+        // ffmpeg looks at the MPD next, and loses its place when the segment is not in it.
+        let mpd = presentation::dash(&mut client, "live");
+        assert!(
+            in_mpd(&mpd, id).segments.iter().any(|segment| segment.path == path),
+            "{path} came before the MPD had it"
+        );
     }
     fresh(&mut client, &playlists[1]);
     let mpd = presentation::dash(&mut client, "live");

@@ -238,6 +238,7 @@ impl CmafPackager {
             epoch: self.epoch,
             multivariant: text(hls_fmp4::multivariant(self.epoch, &renditions), "fmp4"),
             mpd: text(dash::mpd(self.epoch, self.config.window_ms, &renditions, self.breaks.periods(), now), "mpd"),
+            mpd_end: dash::common_end(&renditions),
             renditions,
         }
     }

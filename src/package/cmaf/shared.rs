@@ -46,13 +46,15 @@ pub struct CmafSnapshot {
     pub multivariant: Text,
     /// DASH: the MPD; empty likewise.
     pub mpd: Text,
+    /// One past the newest segment number that the MPD lists.
+    pub mpd_end: u64,
     /// In the order that playlists list them: video first.
     pub renditions: Vec<Arc<RenditionSnapshot>>,
 }
 
 impl CmafSnapshot {
     fn empty(epoch: Epoch) -> CmafSnapshot {
-        CmafSnapshot { epoch, multivariant: Text::default(), mpd: Text::default(), renditions: Vec::new() }
+        CmafSnapshot { epoch, multivariant: Text::default(), mpd: Text::default(), mpd_end: 0, renditions: Vec::new() }
     }
 
     pub fn rendition(&self, id: RenditionId) -> Option<&Arc<RenditionSnapshot>> {
