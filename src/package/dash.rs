@@ -16,17 +16,18 @@ use std::sync::Arc;
 /// UTCTiming's URL, relative to the MPD below `/relay/channel/{id}/`.
 const TIME_URL: &str = "../../time";
 
-/// Renders the MPD.
+/// Renders the MPD of segments before number `end` ([`common_end`]).
 pub(super) fn mpd(
     epoch: Epoch,
     window_ms: u64,
     renditions: &[Arc<RenditionSnapshot>],
     periods: &VecDeque<PeriodStart>,
+    end: u64,
     now: Now,
 ) -> String {
     let listed = || renditions.iter().flat_map(|rendition| rendition.listed());
     let longest_ms = listed().map(|segment| segment.segment.duration_90k.max(0) as u64 / 90).max().unwrap_or(0);
-    let ends = periods.iter().skip(1).map(|period| period.segment).chain([common_end(renditions)]);
+    let ends = periods.iter().skip(1).map(|period| period.segment).chain([end]);
     let ranges = periods.iter().zip(ends).map(|(period, end)| (period, period.segment..end));
     let mpd = Mpd {
         publish_time_us: now.unix_us,

@@ -26,7 +26,7 @@ pub(super) fn playlist(epoch: Epoch, target_duration_s: u64, id: RenditionId, li
     let header = Header {
         target_duration_s,
         media_sequence: cut.segment,
-        discontinuity_sequence: cut.discontinuity_sequence.saturating_sub(u64::from(is_marked(epoch, first))),
+        discontinuity_sequence: cut.discontinuity_sequence.saturating_sub(u64::from(first.segment.is_marked(epoch))),
         independent_segments: is_independent(id, listed.iter().copied()),
     };
     let entries = listed.iter().map(|segment| entry(epoch, id, segment));
@@ -42,15 +42,9 @@ fn entry(epoch: Epoch, rendition: RenditionId, segment: &CmafSegment) -> Entry<U
         map: Some(uri(File::Init(segment.init))),
         gap: segment.is_gap(),
         duration_90k: segment.segment.duration_90k,
-        discontinuity: is_marked(epoch, segment),
+        discontinuity: segment.segment.is_marked(epoch),
         program_date_time_us: segment.unix_us,
     }
-}
-
-/// Whether players must set up their decoders anew. The first segment of an epoch is marked: to a player that comes from the epoch
-/// before it is a discontinuity, and to one that begins there it means nothing.
-fn is_marked(epoch: Epoch, segment: &CmafSegment) -> bool {
-    segment.segment.cut.discontinuity || segment.segment.number() == epoch.id
 }
 
 /// Whether every segment begins with a sample that needs none before it.

@@ -9,7 +9,7 @@
 //! and to one that begins there it means nothing.
 
 use super::Text;
-use super::window::{Segment, Window};
+use super::window::{self, Segment, Window};
 use crate::es::{Params, Track};
 use crate::hls::{media, multivariant};
 use crate::timeline::Epoch;
@@ -56,11 +56,11 @@ impl TsSnapshot {
 /// Renders both playlists for the window as it is.
 pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tracks: &[Arc<Track>]) -> TsSnapshot {
     let Some(first) = window.listed().next() else { return TsSnapshot::empty(epoch) };
-    let (peak_bits_per_second, average_bits_per_second) = rates(window);
+    let (peak_bits_per_second, average_bits_per_second) = window::rates(window.listed());
     let header = media::Header {
         target_duration_s,
         media_sequence: first.number(),
-        discontinuity_sequence: first.cut.discontinuity_sequence.saturating_sub(u64::from(is_marked(epoch, first))),
+        discontinuity_sequence: first.cut.discontinuity_sequence.saturating_sub(u64::from(first.is_marked(epoch))),
         independent_segments: window.listed().all(|s| s.cut.independent),
     };
     let entries = window.listed().map(|segment| media::Entry {
@@ -68,7 +68,7 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tr
         map: None,
         gap: false,
         duration_90k: segment.duration_90k,
-        discontinuity: is_marked(epoch, segment),
+        discontinuity: segment.is_marked(epoch),
         program_date_time_us: segment.cut.program_date_time_us,
     });
     let mut playlist = String::with_capacity(4096);
@@ -99,17 +99,6 @@ impl fmt::Display for SegmentUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "../../{}/ts/{}.ts", self.epoch, self.number)
     }
-}
-
-fn is_marked(epoch: Epoch, segment: &Segment) -> bool {
-    segment.cut.discontinuity || segment.number() == epoch.id
-}
-
-fn rates(window: &Window<Segment>) -> (u64, u64) {
-    let peak = window.listed().map(Segment::bits_per_second).max().unwrap_or(0);
-    let bits: u64 = window.listed().map(|s| (s.range.end - s.range.start) * 8).sum();
-    let ticks: i64 = window.listed().map(|s| s.duration_90k).sum();
-    (peak, (u128::from(bits) * 90_000 / ticks.max(1) as u128) as u64)
 }
 
 fn variant(epoch: Epoch, bandwidth: u64, average_bandwidth: u64, tracks: &[Arc<Track>]) -> multivariant::Variant {

@@ -4,7 +4,7 @@
 //! a live audio track lags more than the one second behind it that a PCR can serve (`mpegts::mux::pcr`), the source's own
 //! PCR does not settle it, and no longer than [`LAGGARD_HOLD_TICKS`] of media time. What it deliberately does not do: hold samples. All it keeps are cursors.
 
-use super::start::samples;
+use super::start::{newest_dts, samples};
 use super::{Feed, TrackRing};
 use crate::es::{SampleMeta, Track, TrackId, TrackKind};
 use crate::limits::LAGGARD_HOLD_TICKS;
@@ -221,8 +221,4 @@ fn ring_of(feed: &Feed, id: TrackId) -> Option<&EsRing> {
 
 fn seq_at_dts(ring: &EsRing, dts: MediaTime) -> Seq {
     samples(ring).find(|(_, meta)| meta.dts >= dts).map_or(ring.range().end, |(seq, _)| seq)
-}
-
-fn newest_dts(ring: &EsRing) -> Option<MediaTime> {
-    samples(ring).next_back().map(|(_, meta)| meta.dts)
 }

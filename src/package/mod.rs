@@ -23,7 +23,7 @@ pub mod mpegts;
 mod start;
 pub mod window;
 
-use crate::es::TrackId;
+use crate::es::{Track, TrackId};
 use crate::limits::WINDOW_TARGETS_MIN;
 use crate::ring::es::EsRing;
 use crate::time::Now;
@@ -43,6 +43,13 @@ pub struct Feed {
 pub struct TrackRing {
     pub id: TrackId,
     pub ring: EsRing,
+}
+
+impl TrackRing {
+    /// The newest description; `None` for an empty ring.
+    pub fn newest_track(&self) -> Option<&Arc<Track>> {
+        self.ring.track_at(self.ring.range().end.checked_sub(1)?)
+    }
 }
 
 /// A playlist or MPD, rendered once and sent to all who ask.

@@ -46,7 +46,7 @@ fn has_all(feed: &Feed, dts: MediaTime) -> bool {
 }
 
 fn kind_of(ring: &TrackRing) -> Option<TrackKind> {
-    ring.ring.track_at(ring.ring.range().end.checked_sub(1)?).map(|track| track.kind())
+    ring.newest_track().map(|track| track.kind())
 }
 
 /// Sequence number and time stamps of the reference sample that begins a cut at `start`; `None` when the ring lost it.
@@ -65,4 +65,9 @@ pub fn samples(ring: &EsRing) -> impl DoubleEndedIterator<Item = (Seq, SampleMet
         Entry::Sample { meta, .. } => Some((seq, *meta)),
         _ => None,
     })
+}
+
+/// DTS of the newest sample.
+pub fn newest_dts(ring: &EsRing) -> Option<MediaTime> {
+    samples(ring).next_back().map(|(_, meta)| meta.dts)
 }

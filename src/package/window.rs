@@ -4,7 +4,7 @@
 //! What it deliberately does not do: choose where segments begin (the timeline does) or hold their bytes (the store does).
 
 use crate::limits::WINDOW_SEGMENTS_MAX;
-use crate::timeline::Cut;
+use crate::timeline::{Cut, Epoch};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -23,11 +23,24 @@ impl Segment {
     pub fn number(&self) -> u64 {
         self.cut.segment
     }
+    /// Whether players must set up their decoders anew. The first segment of an epoch is marked: to a player that comes from the epoch
+    /// before it is a discontinuity, and to one that begins there it means nothing.
+    pub fn is_marked(&self, epoch: Epoch) -> bool {
+        self.cut.discontinuity || self.number() == epoch.id
+    }
     /// Bits a second over the whole segment.
     pub fn bits_per_second(&self) -> u64 {
         let bits = (self.range.end - self.range.start) * 8;
         (u128::from(bits) * 90_000 / self.duration_90k.max(1) as u128) as u64
     }
+}
+
+/// Bits a second of the largest segment, and of all together; 0 when there is none.
+pub fn rates<'a>(segments: impl Iterator<Item = &'a Segment> + Clone) -> (u64, u64) {
+    let peak = segments.clone().map(Segment::bits_per_second).max().unwrap_or(0);
+    let bits: u64 = segments.clone().map(|s| (s.range.end - s.range.start) * 8).sum();
+    let ticks: i64 = segments.map(|s| s.duration_90k).sum();
+    (peak, (u128::from(bits) * 90_000 / ticks.max(1) as u128) as u64)
 }
 
 impl AsRef<Segment> for Segment {

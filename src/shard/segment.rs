@@ -91,11 +91,14 @@ fn mp4_type(rendition: RenditionId) -> &'static str {
 impl Answering<'_> {
     pub async fn segment(&mut self, asked: Asked<'_>, channel: u32, epoch: u64, wanted: Wanted) -> io::Result<Next> {
         let mirror = self.shard.mirror(channel);
-        if !asked.head_only && wanted.hold(&mirror.view()).is_none() && wanted.is_coming(&mirror.view(), epoch) {
+        let mut view = mirror.view();
+        let mut held = wanted.hold(&view);
+        if held.is_none() && !asked.head_only && wanted.is_coming(&view, epoch) {
             self.wait_for_next(channel, epoch, wanted).await;
+            view = mirror.view();
+            held = wanted.hold(&view);
         }
-        let view = mirror.view();
-        let Some(held) = wanted.hold(&view).filter(|_| view.epoch == epoch) else {
+        let Some(held) = held.filter(|_| view.epoch == epoch) else {
             return self.refuse(asked, Refusal::new(Status::NotFound, "this segment is not available")).await;
         };
         let mut format = wanted.plays().format;

@@ -17,6 +17,7 @@ use crate::es::rendition::RenditionId;
 use crate::es::{Codec, Key, SampleMeta, Track, TrackKind};
 use crate::fmp4::{framing, init};
 use crate::limits::{CMAF_CHUNK_BYTES_MAX, TRACK_LATE_TICKS};
+use crate::package::start::newest_dts;
 use crate::package::window::{Segment, Window};
 use crate::ring::es::{Cursor, Entry, EsRing, Next};
 use crate::store::{Arena, StoreWriter};
@@ -153,7 +154,7 @@ impl Lane {
         if self.inits.is_empty() && self.next_init.is_none() {
             self.describe_at(ring);
         }
-        let newest = super::super::start::samples(ring).next_back().map(|(_, meta)| meta.dts);
+        let newest = newest_dts(ring);
         // What waits is let go before `expire` closes the segment it belongs to.
         let newest = newest.max(context.now);
         loop {

@@ -30,11 +30,11 @@ pub(super) use clock::scale;
 pub use segment::{CmafSegment, Init, PeriodStart};
 pub use shared::{CmafShared, CmafSnapshot, RenditionSnapshot};
 
-use super::start::{Start, find_start, samples};
+use super::start::{Start, find_start, newest_dts};
 use super::{Feed, Packager, Pulled, Text, TrackRing, dash, hls_fmp4, listed_ticks};
 use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
-use crate::es::{Track, TrackId, TrackKind};
+use crate::es::{TrackId, TrackKind};
 use crate::limits::{PULL_BYTES_MAX, TRACK_LATE_TICKS};
 use crate::ring::es::Cursor;
 use crate::store::Arena;
@@ -143,7 +143,7 @@ impl CmafPackager {
 
     /// A lane for a track that CMAF carries: audio, or the first video.
     fn lane(&self, feed: &Feed, ring: &TrackRing, next: u64, first: u64) -> Option<Lane> {
-        let track = newest_track(ring)?;
+        let track = ring.newest_track()?;
         let is_wanted = match track.kind() {
             TrackKind::Video => reference_of(feed) == Some(ring.id),
             TrackKind::Audio => true,
@@ -161,7 +161,7 @@ impl CmafPackager {
         match self.lanes.iter().find(|lane| lane.id.track == reference) {
             Some(lane) => Some(lane.reached()),
             // A reference that CMAF does not carry has cuts all the same.
-            None => feed.rings.iter().find(|ring| ring.id == reference).and_then(newest_dts),
+            None => feed.rings.iter().find(|ring| ring.id == reference).and_then(|ring| newest_dts(&ring.ring)),
         }
     }
 
@@ -234,11 +234,13 @@ impl CmafPackager {
             true => Text::new(body, format!("\"{name}-{}-{}\"", self.epoch.id, self.version)),
             false => Text::default(),
         };
+        let mpd_end = dash::common_end(&renditions);
+        let mpd = dash::mpd(self.epoch, self.config.window_ms, &renditions, self.breaks.periods(), mpd_end, now);
         CmafSnapshot {
             epoch: self.epoch,
             multivariant: text(hls_fmp4::multivariant(self.epoch, &renditions), "fmp4"),
-            mpd: text(dash::mpd(self.epoch, self.config.window_ms, &renditions, self.breaks.periods(), now), "mpd"),
-            mpd_end: dash::common_end(&renditions),
+            mpd: text(mpd, "mpd"),
+            mpd_end,
             renditions,
         }
     }
@@ -296,16 +298,8 @@ fn is_presentable(renditions: &[Arc<RenditionSnapshot>], was_shown: bool, is_cau
 
 /// The track whose samples the cuts are made at: the first video, else the first audio.
 fn reference_of(feed: &Feed) -> Option<TrackId> {
-    let first = |kind| feed.rings.iter().find(|ring| newest_track(ring).is_some_and(|track| track.kind() == kind));
+    let first = |kind| feed.rings.iter().find(|ring| ring.newest_track().is_some_and(|track| track.kind() == kind));
     first(TrackKind::Video).or_else(|| first(TrackKind::Audio)).map(|ring| ring.id)
-}
-
-fn newest_track(ring: &TrackRing) -> Option<&Arc<Track>> {
-    ring.ring.track_at(ring.ring.range().end.checked_sub(1)?)
-}
-
-fn newest_dts(ring: &TrackRing) -> Option<MediaTime> {
-    samples(&ring.ring).next_back().map(|(_, meta)| meta.dts)
 }
 
 /// Where a lane that begins at `start` reads first.

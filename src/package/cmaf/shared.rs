@@ -2,7 +2,7 @@
 
 use super::segment::{CmafSegment, Init};
 use crate::es::rendition::RenditionId;
-use crate::package::Text;
+use crate::package::{Text, window};
 use crate::store::StoreShared;
 use crate::timeline::Epoch;
 use std::ops::Range;
@@ -103,10 +103,6 @@ impl RenditionSnapshot {
     }
     /// Bits a second of the largest listed segment, and of all together; 0 as long as there is none.
     pub fn rates(&self) -> (u64, u64) {
-        let media = || self.listed().iter().filter(|segment| !segment.is_gap()).map(|segment| &segment.segment);
-        let peak = media().map(|segment| segment.bits_per_second()).max().unwrap_or(0);
-        let bits: u64 = media().map(|segment| (segment.range.end - segment.range.start) * 8).sum();
-        let ticks: i64 = media().map(|segment| segment.duration_90k).sum();
-        (peak, (u128::from(bits) * 90_000 / ticks.max(1) as u128) as u64)
+        window::rates(self.listed().iter().filter(|segment| !segment.is_gap()).map(|segment| &segment.segment))
     }
 }
