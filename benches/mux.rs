@@ -76,7 +76,7 @@ fn packager(c: &mut Criterion) {
     let mut rings = [track(0, Codec::H264, 0x1b), track(1, Codec::Aac, 0x0f)].map(|track| {
         let mut ring = EsRing::new(2_000, 64 << 20).expect("a ring");
         ring.push_track(track.clone());
-        TrackRing { id: track.id, ring }
+        TrackRing::source(track, ring)
     });
     let mut cuts = VecDeque::new();
     let mut bytes = 0;

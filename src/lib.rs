@@ -81,4 +81,5 @@ pub mod shard;
 pub mod store;
 pub mod time;
 pub mod timeline;
+pub mod transcode;
 pub mod web;

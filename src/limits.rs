@@ -88,6 +88,23 @@ pub const STORE_BLOCKS_MAX: usize = 1 << 14;
 /// Most bytes of store blocks one shard may hold, the size of its sparse memfd.
 pub const SHARD_STORE_BYTES_MAX: usize = 1 << 36;
 
+// ---- transcoding
+
+/// Lines of an encoded picture.
+pub const ENCODED_HEIGHT: std::ops::RangeInclusive<u16> = 16..=4_320;
+/// Most frames a second of an encoded picture.
+pub const ENCODED_FPS_MAX: u8 = 120;
+/// Bit rate of an encoded picture, kilobits a second.
+pub const ENCODED_VIDEO_KBPS: std::ops::RangeInclusive<u32> = 16..=100_000;
+/// Worst constant quality, on any encoder's scale.
+pub const ENCODED_CRF_MAX: u8 = 63;
+/// Bit rate of encoded sound, kilobits a second.
+pub const ENCODED_AUDIO_KBPS: std::ops::RangeInclusive<u16> = 6..=1_024;
+/// Most channels of encoded sound.
+pub const ENCODED_CHANNELS_MAX: u8 = 8;
+/// Most rungs of a ladder.
+pub const LADDER_RUNGS_MAX: usize = 6;
+
 // ---- segments (milliseconds)
 
 /// Shortest segment target. One second keeps media sequence numbers below unix seconds, so that a restart never regresses.

@@ -47,11 +47,11 @@ impl Sink for Relay {
             if self.tracks.contains(track) {
                 continue;
             }
-            if self.feed.rings.iter().all(|ring| ring.id != track.id) {
-                self.feed.rings.push(TrackRing { id: track.id, ring: EsRing::new(100_000, 256 << 20).unwrap() });
+            if self.feed.rings.iter().all(|ring| ring.id.track != track.id) {
+                self.feed.rings.push(TrackRing::source(track, EsRing::new(100_000, 256 << 20).unwrap()));
             }
-            let ring = self.feed.rings.iter_mut().find(|ring| ring.id == track.id).unwrap();
-            ring.ring.push_track(Arc::new(track.clone()));
+            let ring = self.feed.source_mut(track.id).unwrap();
+            ring.push_track(Arc::new(track.clone()));
         }
         self.tracks = tracks.to_vec();
         self.timeline.set_tracks(tracks);
@@ -70,8 +70,8 @@ impl Sink for Relay {
         let RawSample { track, pts, dts, key, header_len, corrupt, data } = sample;
         let timing = RawTiming { track, kind, pts, dts, key, header_len, corrupt };
         let Ok(placed) = self.timeline.place(&timing, self.now) else { return };
-        let ring = self.feed.rings.iter_mut().find(|ring| ring.id == track).unwrap();
-        ring.ring.push(placed.meta, data).expect("the ring holds the whole source");
+        let ring = self.feed.source_mut(track).unwrap();
+        ring.push(placed.meta, data).expect("the ring holds the whole source");
         self.feed.cuts.extend(placed.cut);
         let (pts, dts) = (Some(placed.meta.pts.wrapped()), Some(placed.meta.dts.wrapped()));
         self.placed.entry(track).or_default().push(Sample { pts, dts, data: data.to_vec() });

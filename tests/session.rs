@@ -69,7 +69,7 @@ fn config() -> Arc<SessionConfig> {
 
 fn open(last_known: Option<Numbers>, now: Now) -> Session {
     let mut session = Session::open(config(), Arena::new(1 << 30).unwrap(), last_known, now);
-    session.touch(Some(Container::Ts), now.mono_us, now);
+    session.touch(Want::Ts(Selection::SOURCE), now.mono_us, now);
     session
 }
 
@@ -96,7 +96,7 @@ fn the_first_touch_opens_the_origin_once_and_silence_closes_it() {
     assert_eq!(session.poll(START), Some(Command::OpenOrigin));
     assert_eq!(session.poll(START), None);
     let later = START.plus_us(SESSION_IDLE_US / 2);
-    session.touch(Some(Container::Ts), later.mono_us, later);
+    session.touch(Want::Ts(Selection::SOURCE), later.mono_us, later);
     assert_eq!(session.poll(START.plus_us(SESSION_IDLE_US)), None);
     assert_eq!(session.poll(later.plus_us(SESSION_IDLE_US)), Some(Command::CloseOrigin));
     assert_eq!(session.poll(later.plus_us(SESSION_IDLE_US + 1)), None);
@@ -111,7 +111,7 @@ fn media_becomes_a_playlist_and_bytes_that_can_be_read() {
     assert_eq!(session.state(), ChannelState::Live);
     let view = session.view();
     assert_eq!((view.tracks[0].codec, view.tracks[0].detail.as_str()), ("mp2", "48000 Hz, 2 ch"));
-    let ts = view.ts.expect("a touched session has a packager");
+    let ts = view.ts(&Selection::SOURCE).cloned().expect("a touched session has a packager");
     let snapshot = ts.snapshot();
     assert!((2..=3).contains(&snapshot.segments.len()), "{}", snapshot.segments.len());
     let range = snapshot.segment(session.epoch().id).expect("the first segment is listed");
@@ -126,7 +126,7 @@ fn a_packager_that_nobody_asks_for_is_dropped_and_made_again_from_the_rings() {
     let mut radio = Radio::new();
     let now = play(&mut session, &mut radio, VARIANT_IDLE_US / 1_000_000 + 2, START);
     assert!(session.view().ts.is_none());
-    session.touch(Some(Container::Ts), now.mono_us, now);
+    session.touch(Want::Ts(Selection::SOURCE), now.mono_us, now);
     let snapshot = session.view().ts.expect("made at the touch").snapshot();
     assert!(snapshot.segments.len() >= 3, "backfilled from the rings: {}", snapshot.segments.len());
 }

@@ -15,7 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("memfd", &[]),
     ("metrics", &["limits", "time", "es"]),
     ("m3u", &["limits"]),
-    ("config", &["limits", "m3u", "origin"]),
+    ("config", &["limits", "m3u", "origin", "es"]),
     ("http", &["limits", "time"]),
     ("hls", &["limits", "time"]),
     ("dash", &["limits", "time"]),
@@ -36,7 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "origin", "metrics",
         ],
     ),
-    ("api", &["limits", "time", "config", "m3u", "metrics", "package", "session"]),
+    ("api", &["limits", "time", "config", "es", "m3u", "metrics", "package", "session", "transcode"]),
     ("web", &["http"]),
 ];
 

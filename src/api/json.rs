@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{ChannelRow, Report};
+use crate::es::selection::Selection;
 use crate::limits::BLOCK_BYTES;
 use crate::package::cmaf::RenditionSnapshot;
 use crate::session::shared::{ChannelState, TrackSummary};
@@ -77,7 +78,7 @@ pub fn sessions_json(report: &Report<'_>) -> String {
 
 fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
     let counters = &row.shared.counters;
-    let ts = row.view.ts.as_ref().map(|ts| ts.snapshot());
+    let ts = row.view.ts(&Selection::SOURCE).map(|ts| ts.snapshot());
     let cmaf = row.view.cmaf.as_ref().map(|cmaf| cmaf.snapshot());
     SessionJson {
         channel: row.id,

@@ -13,6 +13,7 @@ pub mod ac3;
 pub mod av1;
 pub(crate) mod bits;
 pub mod carriage;
+pub mod encoding;
 pub mod flac;
 pub mod framer;
 pub mod h264;
@@ -25,13 +26,14 @@ pub mod nal;
 pub mod opus;
 pub(crate) mod picture;
 pub mod rendition;
+pub mod selection;
 pub mod vp9;
 
 use crate::time::MediaTime;
 use bytes::Bytes;
 
 /// What a track's bytes are. Data codecs travel TS to TS only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
     /// ISO/IEC 14496-10, Annex B.
     H264,
@@ -79,7 +81,7 @@ const _: () = {
 };
 
 /// What a track is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackKind {
     Video,
     Audio,

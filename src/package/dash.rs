@@ -110,10 +110,10 @@ fn adaptation_set(
     let is_main = role == AudioRole::Main && !has_main;
     Some(AdaptationSet {
         id: u32::from(rendition.id.track.0),
-        kind: if rendition.id.is_audio { ContentKind::Audio } else { ContentKind::Video },
+        kind: if rendition.id.is_audio() { ContentKind::Audio } else { ContentKind::Video },
         language: language_tag(&init.track).map(str::to_owned),
-        label: rendition.id.is_audio.then(|| name(&init.track)),
-        roles: vec![role_value(rendition.id.is_audio, role, is_main)],
+        label: rendition.id.is_audio().then(|| name(&init.track)),
+        roles: vec![role_value(rendition.id.is_audio(), role, is_main)],
         audio_purpose: match role {
             AudioRole::VisualImpaired => Some(1),
             AudioRole::HearingImpaired => Some(2),

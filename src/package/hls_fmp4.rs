@@ -49,7 +49,7 @@ fn entry(epoch: Epoch, rendition: RenditionId, segment: &CmafSegment) -> Entry<U
 
 /// Whether every segment begins with a sample that needs none before it.
 pub(super) fn is_independent<'a>(id: RenditionId, mut listed: impl Iterator<Item = &'a CmafSegment>) -> bool {
-    id.is_audio || listed.all(|segment| segment.segment.cut.independent)
+    id.is_audio() || listed.all(|segment| segment.segment.cut.independent)
 }
 
 /// A file below an epoch, relative to a media playlist.
@@ -78,9 +78,9 @@ impl fmt::Display for Uri {
 
 /// The Multivariant Playlist.
 pub(super) fn multivariant(epoch: Epoch, renditions: &[Arc<RenditionSnapshot>]) -> String {
-    let sounds: Vec<Sound<'_>> = renditions.iter().filter(|r| r.id.is_audio).filter_map(|r| Sound::of(r)).collect();
+    let sounds: Vec<Sound<'_>> = renditions.iter().filter(|r| r.id.is_audio()).filter_map(|r| Sound::of(r)).collect();
     let groups = groups(&sounds);
-    let pictures = renditions.iter().filter(|r| !r.id.is_audio);
+    let pictures = renditions.iter().filter(|r| !r.id.is_audio());
     let mut variants: Vec<Variant> = Vec::new();
     let has_picture = pictures.clone().next().is_some();
     for picture in pictures {

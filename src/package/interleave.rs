@@ -6,10 +6,12 @@
 
 use super::start::{newest_dts, samples};
 use super::{Feed, TrackRing};
-use crate::es::{SampleMeta, Track, TrackId, TrackKind};
+use crate::es::rendition::RenditionId;
+use crate::es::{SampleMeta, Track, TrackKind};
 use crate::limits::LAGGARD_HOLD_TICKS;
 use crate::mpegts::mux::pcr::LEAD_TICKS;
-use crate::ring::es::{Cursor, Entry, EsRing, Next, Seq};
+use crate::ring::es::{Cursor, Entry, Next, Seq};
+use crate::ring::rendition::RenditionRing;
 use crate::time::MediaTime;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ const LATE_START_TICKS: i64 = 72_000;
 
 /// One track's place in the merge.
 pub struct Lane {
-    pub id: TrackId,
+    pub id: RenditionId,
     pub kind: TrackKind,
     /// Description in force for the next sample; `None` until one was met.
     pub track: Option<Arc<Track>>,
@@ -39,7 +41,7 @@ pub enum Event {
     /// A description began, changed or ended.
     Tracks,
     /// The ring overwrote samples of this track that were not read.
-    Lost(TrackId, u64),
+    Lost(RenditionId, u64),
 }
 
 /// The sample to mux next.
@@ -66,7 +68,7 @@ impl Interleave {
 
     /// Places all cursors at a start: the reference track's at `seq`, the others' at their first sample that is not
     /// before it in DTS.
-    pub fn start(&mut self, feed: &Feed, reference: TrackId, seq: Seq, dts: MediaTime) {
+    pub fn start(&mut self, feed: &Feed, reference: RenditionId, seq: Seq, dts: MediaTime) {
         self.lanes.clear();
         self.events.clear();
         self.begun = Some(dts);
@@ -215,10 +217,10 @@ fn lane(ring: &TrackRing, next: Seq) -> Option<Lane> {
     Some(lane)
 }
 
-fn ring_of(feed: &Feed, id: TrackId) -> Option<&EsRing> {
+fn ring_of(feed: &Feed, id: RenditionId) -> Option<&RenditionRing> {
     feed.rings.iter().find(|ring| ring.id == id).map(|ring| &ring.ring)
 }
 
-fn seq_at_dts(ring: &EsRing, dts: MediaTime) -> Seq {
+fn seq_at_dts(ring: &RenditionRing, dts: MediaTime) -> Seq {
     samples(ring).find(|(_, meta)| meta.dts >= dts).map_or(ring.range().end, |(seq, _)| seq)
 }

@@ -23,9 +23,11 @@ pub mod mpegts;
 mod start;
 pub mod window;
 
+use crate::es::rendition::RenditionId;
 use crate::es::{Track, TrackId};
 use crate::limits::WINDOW_TARGETS_MIN;
 use crate::ring::es::EsRing;
+use crate::ring::rendition::RenditionRing;
 use crate::time::Now;
 use crate::timeline::Cut;
 use bytes::Bytes;
@@ -39,13 +41,29 @@ pub struct Feed {
     pub cuts: VecDeque<Cut>,
 }
 
-/// One track rendition's ring. Its newest description is in the ring itself ([`EsRing::track_at`]).
+impl Feed {
+    /// The ring of the source's own track.
+    pub fn source_mut(&mut self, track: TrackId) -> Option<&mut EsRing> {
+        let is_it = |ring: &&mut TrackRing| ring.id.track == track && ring.id.encoding.is_none();
+        self.rings.iter_mut().find(is_it)?.ring.source_mut()
+    }
+}
+
+/// One rendition's ring. Its newest description is in the ring itself ([`RenditionRing::track_at`]).
 pub struct TrackRing {
-    pub id: TrackId,
-    pub ring: EsRing,
+    pub id: RenditionId,
+    /// Tells this ring from one of the same rendition that stood here before, whose numbers mean nothing in this one.
+    pub serial: u64,
+    pub ring: RenditionRing,
 }
 
 impl TrackRing {
+    /// The ring of the source's own track.
+    pub fn source(track: &Track, ring: EsRing) -> TrackRing {
+        let id = RenditionId::source(track.id, track.kind());
+        TrackRing { id, serial: 0, ring: RenditionRing::Source(ring) }
+    }
+
     /// The newest description; `None` for an empty ring.
     pub fn newest_track(&self) -> Option<&Arc<Track>> {
         self.ring.track_at(self.ring.range().end.checked_sub(1)?)

@@ -254,8 +254,8 @@ impl TsPackager {
                 Event::Tracks => self.set_tracks(),
                 Event::Lost(track, count) => {
                     self.stats.lost += count;
-                    self.mux.break_track(track);
-                    if self.leads(track) {
+                    self.mux.break_track(track.track);
+                    if self.leads(track.track) {
                         self.restart();
                     }
                 }
@@ -295,7 +295,7 @@ impl TsPackager {
             data = self.group(feed, pick.lane, (&meta, data), ticks, &mut frames);
         }
         let tables = self.mark(kind, &meta, cut);
-        let sample = MuxSample { track: id, meta: &meta, data, pcr_ceiling: pick.ceiling, tables };
+        let sample = MuxSample { track: id.track, meta: &meta, data, pcr_ceiling: pick.ceiling, tables };
         match self.mux.write(&sample, &mut self.packets) {
             Ok(()) => self.stats.samples += 1,
             Err(_) => self.stats.refused += 1,

@@ -1,8 +1,10 @@
 //! Where a packager that is made in mid-stream begins: at a cut whose samples the rings still hold.
 
 use super::{Feed, TrackRing};
-use crate::es::{SampleMeta, TrackId, TrackKind};
-use crate::ring::es::{Entry, EsRing, Seq};
+use crate::es::rendition::RenditionId;
+use crate::es::{SampleMeta, TrackKind};
+use crate::ring::es::{Entry, Seq};
+use crate::ring::rendition::RenditionRing;
 use crate::time::MediaTime;
 use crate::timeline::Cut;
 
@@ -14,7 +16,7 @@ pub struct Start {
     /// Number of the segment.
     pub segment: u64,
     /// The track whose sample begins it, and that sample.
-    pub track: TrackId,
+    pub track: RenditionId,
     pub seq: Seq,
     pub meta: SampleMeta,
 }
@@ -50,17 +52,17 @@ fn kind_of(ring: &TrackRing) -> Option<TrackKind> {
 }
 
 /// Sequence number and time stamps of the reference sample that begins a cut at `start`; `None` when the ring lost it.
-fn find_cut(ring: &EsRing, start: MediaTime) -> Option<(Seq, SampleMeta)> {
+fn find_cut(ring: &RenditionRing, start: MediaTime) -> Option<(Seq, SampleMeta)> {
     samples(ring).find(|(_, meta)| meta.pts == start)
 }
 
 /// DTS of the oldest sample that is left.
-fn oldest_dts(ring: &EsRing) -> Option<MediaTime> {
+fn oldest_dts(ring: &RenditionRing) -> Option<MediaTime> {
     samples(ring).next().map(|(_, meta)| meta.dts)
 }
 
 /// The ring's samples, oldest first.
-pub fn samples(ring: &EsRing) -> impl DoubleEndedIterator<Item = (Seq, SampleMeta)> {
+pub fn samples(ring: &RenditionRing) -> impl DoubleEndedIterator<Item = (Seq, SampleMeta)> {
     ring.iter_from(0).filter_map(|(seq, entry)| match entry {
         Entry::Sample { meta, .. } => Some((seq, *meta)),
         _ => None,
@@ -68,6 +70,6 @@ pub fn samples(ring: &EsRing) -> impl DoubleEndedIterator<Item = (Seq, SampleMet
 }
 
 /// DTS of the newest sample.
-pub fn newest_dts(ring: &EsRing) -> Option<MediaTime> {
+pub fn newest_dts(ring: &RenditionRing) -> Option<MediaTime> {
     samples(ring).next_back().map(|(_, meta)| meta.dts)
 }

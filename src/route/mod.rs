@@ -11,6 +11,7 @@ mod settle;
 pub use headers::{CodecSet, CodecWish};
 
 use crate::es::rendition::RenditionId;
+use crate::es::selection::Selection;
 use crate::http::url::{Target, UrlError};
 use crate::metrics::Format;
 use decide::{Choice, Client};
@@ -47,10 +48,10 @@ pub enum Route {
 /// What lies below `/relay/channel/{id}/{epoch}/`. A playlist of some old epoch is answered with the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// `ts/media.m3u8`
-    TsPlaylist,
-    /// `ts/{number}.ts`
-    TsSegment { number: u64 },
+    /// `ts/media.m3u8`, and `ts_{selection}/media.m3u8` where that is not the source as it is
+    TsPlaylist { selection: Selection },
+    /// `{number}.ts` beside it
+    TsSegment { selection: Selection, number: u64 },
     /// `{rendition}/media.m3u8`
     Playlist { rendition: RenditionId },
     /// `{rendition}/init-{hash}.mp4`
@@ -100,12 +101,20 @@ pub fn route(target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<R
 
 fn media(channel: String, epoch: &str, folder: &str, file: &str) -> Option<Route> {
     let epoch = decimal(epoch)?;
-    let resource = match folder {
-        "ts" if file == "media.m3u8" => Resource::TsPlaylist,
-        "ts" => Resource::TsSegment { number: decimal(file.strip_suffix(".ts")?)? },
-        rendition => in_rendition(rendition.parse().ok()?, file)?,
+    let resource = match ts_folder(folder) {
+        Some(selection) if file == "media.m3u8" => Resource::TsPlaylist { selection },
+        Some(selection) => Resource::TsSegment { selection, number: decimal(file.strip_suffix(".ts")?)? },
+        None => in_rendition(folder.parse().ok()?, file)?,
     };
     Some(Route::Media { channel, epoch, resource })
+}
+
+/// The selection whose TS lies in this folder.
+fn ts_folder(folder: &str) -> Option<Selection> {
+    match folder.strip_prefix("ts")? {
+        "" => Some(Selection::SOURCE),
+        named => named.strip_prefix('_')?.parse().ok().filter(|selection| *selection != Selection::SOURCE),
+    }
 }
 
 fn in_rendition(rendition: RenditionId, file: &str) -> Option<Resource> {
@@ -181,8 +190,11 @@ mod tests {
     #[test]
     fn media_paths_take_canonical_numbers_only() {
         let media = |resource| Ok(Route::Media { channel: "a b".into(), epoch: 17, resource });
-        let rendition = RenditionId { is_audio: true, track: crate::es::TrackId(1) };
-        assert_eq!(of("/relay/channel/a%20b/17/ts/42.ts", "", ""), media(Resource::TsSegment { number: 42 }));
+        let rendition = RenditionId::source(crate::es::TrackId(1), crate::es::TrackKind::Audio);
+        assert_eq!(
+            of("/relay/channel/a%20b/17/ts/42.ts", "", ""),
+            media(Resource::TsSegment { selection: Selection::SOURCE, number: 42 })
+        );
         assert_eq!(of("/relay/channel/a%20b/17/a1/0.m4s", "", ""), media(Resource::Segment { rendition, time: 0 }));
         assert_eq!(of("/relay/channel/a%20b/17/a1/init-3.mp4", "", ""), media(Resource::Init { rendition, hash: 3 }));
         assert_eq!(of("/relay/channel/a%20b/17/a1/media.m3u8", "", ""), media(Resource::Playlist { rendition }));

@@ -6,6 +6,7 @@
 use super::decide::Choice;
 use super::headers::CodecSet;
 use crate::es::carriage::Container;
+use crate::es::selection::Selection;
 use crate::es::{Codec, TrackKind};
 use crate::metrics::Format;
 use std::fmt::Write as _;
@@ -14,6 +15,8 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub format: Format,
+    /// What of the source, and made of it.
+    pub selection: Selection,
     /// The value of `X-Relay-Decision`: format, reason, and what was left out, for example
     /// `hls-fmp4; User-Agent: Safari; without mp2: not carried in CMAF`. One line of printable ASCII.
     pub decision: String,
@@ -55,7 +58,7 @@ impl Choice {
         if has(&|_| true) && !has(&left(format)) {
             return Err(self.nothing_left(source));
         }
-        Ok(Settled { format, decision: self.explain(format, source) })
+        Ok(Settled { format, selection: Selection::SOURCE, decision: self.explain(format, source) })
     }
 
     /// The value of `X-Relay-Decision`.

@@ -69,8 +69,8 @@ impl Intake {
         if let Some(pacer) = &mut self.pacer {
             pacer.restart();
         }
-        for ring in &mut self.feed.rings {
-            ring.ring.push_gap();
+        for ring in self.feed.rings.iter_mut().filter_map(|ring| ring.ring.source_mut()) {
+            ring.push_gap();
             self.pushed += 1;
         }
     }
@@ -79,7 +79,7 @@ impl Intake {
     pub fn drop_ended_rings(&mut self) {
         if !self.ended.is_empty() {
             let ended = std::mem::take(&mut self.ended);
-            self.feed.rings.retain(|r| !ended.contains(&r.id));
+            self.feed.rings.retain(|r| r.id.encoding.is_some() || !ended.contains(&r.id.track));
         }
     }
 
@@ -96,32 +96,27 @@ impl Intake {
 
     /// The track's ring, made at first need; `None` when there is no room or no memory for one more.
     fn ring_for(&mut self, track: &Track) -> Option<&mut EsRing> {
-        let found = self.feed.rings.iter().position(|r| r.id == track.id);
-        let index = match found {
-            Some(index) => index,
-            None if self.feed.rings.len() >= TRACKS_MAX => return None,
-            None => {
-                let size = if track.kind() == TrackKind::Video { self.video_ring } else { self.audio_ring };
-                let ring = match EsRing::new(size.samples_max, size.bytes_max) {
-                    Ok(ring) => ring,
-                    Err(error) => {
-                        tracing::warn!(track = track.id.0, %error, "no ring for the track: it is left out");
-                        return None;
-                    }
-                };
-                self.feed.rings.push(TrackRing { id: track.id, ring });
-                self.feed.rings.len() - 1
+        let sources = || self.feed.rings.iter().filter(|ring| ring.id.encoding.is_none());
+        if sources().all(|ring| ring.id.track != track.id) {
+            if sources().count() >= TRACKS_MAX {
+                return None;
             }
-        };
-        Some(&mut self.feed.rings[index].ring)
+            let size = if track.kind() == TrackKind::Video { self.video_ring } else { self.audio_ring };
+            let ring = EsRing::new(size.samples_max, size.bytes_max);
+            let ring = ring.inspect_err(|error| {
+                tracing::warn!(track = track.id.0, %error, "no ring for the track: it is left out");
+            });
+            self.feed.rings.push(TrackRing::source(track, ring.ok()?));
+        }
+        self.feed.source_mut(track.id)
     }
 
     fn end_removed(&mut self, tracks: &[Track]) {
         for old in &self.tracks {
             if tracks.iter().all(|t| t.id != old.id)
-                && let Some(ring) = self.feed.rings.iter_mut().find(|r| r.id == old.id)
+                && let Some(ring) = self.feed.source_mut(old.id)
             {
-                ring.ring.push_end();
+                ring.push_end();
                 self.pushed += 1;
                 self.ended.push(old.id);
             }
@@ -189,8 +184,8 @@ impl Sink for Intake {
             return;
         }
         let data = if is_splice { &self.section } else { sample.data };
-        let Some(ring) = self.feed.rings.iter_mut().find(|r| r.id == sample.track) else { return };
-        if ring.ring.push(placed.meta, data).is_none() {
+        let Some(ring) = self.feed.source_mut(sample.track) else { return };
+        if ring.push(placed.meta, data).is_none() {
             self.dropped += 1;
             return;
         }

@@ -16,12 +16,16 @@ mod intake;
 pub mod shared;
 mod slot;
 pub mod viewers;
+mod want;
 
-use crate::es::carriage::Container;
+pub use want::Want;
+
+use crate::es::selection::Selection;
 use crate::mpegts::demux::{DemuxConfig, DemuxStats, Demuxer};
 use crate::package::Feed;
 use crate::package::cmaf::{CmafPackageConfig, CmafPackager};
 use crate::package::mpegts::{TsPackageConfig, TsPackager};
+use crate::ring::branch::{Branch, OutputId};
 use crate::store::Arena;
 use crate::time::Now;
 use crate::timeline::pacer::{Pacer, PacerConfig};
@@ -61,10 +65,15 @@ pub struct RingSize {
 }
 
 /// What a session wants done. Returned by [`Session::poll`] until `None`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Command {
     /// Somebody watches: connect, and keep retrying until [`Command::CloseOrigin`].
     OpenOrigin,
+    /// Somebody wants what the source does not have: hand this to a transcoder. What cannot be taken comes back by
+    /// [`Session::on_refused`].
+    StartTranscode(Branch),
+    /// Nobody wants these any more: they are marked so already, and only have to be noticed.
+    StopTranscode(Vec<OutputId>),
     /// Nobody watches any more: close the connection and drop the session.
     CloseOrigin,
 }
@@ -163,19 +172,18 @@ impl Session {
             .map_or(before, |cut| Numbers { segment: cut.segment, discontinuity_sequence: cut.discontinuity_sequence })
     }
 
-    /// Somebody wants the channel; `container`: muxed into this, `None` as long as that depends on the source; `at_us`: when, on the
-    /// monotonic clock.
-    pub fn touch(&mut self, container: Option<Container>, at_us: u64, now: Now) {
+    /// Somebody wants something of the channel; `at_us`: when, on the monotonic clock.
+    pub fn touch(&mut self, want: Want, at_us: u64, now: Now) {
         self.touched_us = self.touched_us.max(at_us);
         let (arena, config, epoch, feed) = (&self.arena, &self.config, self.epoch(), &self.intake.feed);
-        match container {
-            Some(Container::Ts) => {
+        match want {
+            Want::Ts(_) => {
                 self.ts.touch(at_us, || TsPackager::new(arena.clone(), config.ts, epoch, feed, now));
             }
-            Some(Container::Cmaf) => {
+            Want::Cmaf(_) | Want::Rendition(_) => {
                 self.cmaf.touch(at_us, || CmafPackager::new(arena.clone(), config.cmaf, epoch, feed, now));
             }
-            None => {}
+            Want::Channel => {}
         }
     }
 
@@ -255,10 +263,11 @@ impl Session {
             epoch: self.epoch().id,
             state: self.state(),
             target_duration_s: self.intake.timeline.target_duration_s(),
-            ts: self.ts.get().map(|packager| packager.shared().clone()),
+            ts: self.ts.get().map(|packager| (Selection::SOURCE, packager.shared().clone())).into_iter().collect(),
             cmaf: self.cmaf.get().map(|packager| packager.shared().clone()),
-            codecs: self.intake.tracks.iter().map(|track| track.codec).collect(),
             tracks: self.intake.tracks.iter().map(|t| TrackSummary::of(t)).collect(),
+            source: self.intake.tracks.clone(),
+            refused: Vec::new(),
         }
     }
 

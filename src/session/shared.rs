@@ -1,7 +1,10 @@
 //! What all shards see of a channel: its state, its stores and its counters. Written by the owner shard, read by every other.
 #![forbid(unsafe_code)]
 
-use crate::es::{Codec, Params, Track, TrackKind};
+use crate::es::carriage::Container;
+use crate::es::rendition::RenditionId;
+use crate::es::selection::Selection;
+use crate::es::{Params, Track, TrackKind};
 use crate::metrics::{Counter, Format};
 use crate::package::cmaf::CmafShared;
 use crate::package::mpegts::TsShared;
@@ -45,13 +48,37 @@ pub struct ChannelView {
     pub state: ChannelState,
     /// EXT-X-TARGETDURATION of the epoch, seconds.
     pub target_duration_s: u64,
-    /// The TS packager's output, once somebody asked for it.
-    pub ts: Option<Arc<TsShared>>,
-    /// The CMAF packager's output, likewise.
+    /// The TS packagers' output: one for each selection that somebody asked for.
+    pub ts: Vec<(Selection, Arc<TsShared>)>,
+    /// The CMAF packager's output, once somebody asked for it.
     pub cmaf: Option<Arc<CmafShared>>,
-    /// Codecs of the source's tracks; empty until known.
-    pub codecs: Vec<Codec>,
+    /// The source's tracks in PMT order; empty until known.
+    pub source: Vec<Arc<Track>>,
     pub tracks: Vec<TrackSummary>,
+    /// Renditions that are not to be had for now.
+    pub refused: Vec<Refusal>,
+}
+
+/// A rendition that no transcoder takes, or that failed too often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub rendition: RenditionId,
+    /// One line, fit for viewers.
+    pub why: Arc<str>,
+    /// Seconds after which it is worth to ask again; `None`: it will not change.
+    pub retry_after_s: Option<u32>,
+}
+
+impl ChannelView {
+    /// The TS packager's output of a selection.
+    pub fn ts(&self, selection: &Selection) -> Option<&Arc<TsShared>> {
+        self.ts.iter().find(|(of, _)| of == selection).map(|(_, ts)| ts)
+    }
+    /// Why a selection cannot be had in a container, when one of its renditions is refused.
+    pub fn refusal(&self, selection: &Selection, container: Container) -> Option<&Refusal> {
+        let wanted = selection.renditions(&self.source, container);
+        self.refused.iter().find(|refusal| wanted.contains(&refusal.rendition))
+    }
 }
 
 /// One line about a track for the API and the page.

@@ -1,18 +1,19 @@
 //! Playlists, MPDs and the continuous stream's begin: settles what a client gets, waits until there is something to play, and sends it.
 
 use super::respond::{Answering, Asked, Next, Refusal};
-use crate::es::carriage::Container;
+use crate::es::Codec;
 use crate::es::rendition::RenditionId;
+use crate::es::selection::Selection;
 use crate::http::response::{Caching, Persistence, ResponseHead, Status, write_not_modified};
 use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, LIVE_JOIN_BACK_TICKS};
 use crate::metrics::Format;
 use crate::package::Text;
-use crate::package::cmaf::CmafSnapshot;
+use crate::package::cmaf::{CmafSnapshot, Presentation};
 use crate::package::mpegts::TsShared;
 use crate::package::window::Segment;
 use crate::route::decide::{Choice, Settled};
 use crate::session::shared::{ChannelState, ChannelView};
-use crate::session::viewers;
+use crate::session::{Want, viewers};
 use crate::time::{MediaTime, Now};
 use std::io;
 use std::sync::Arc;
@@ -27,55 +28,68 @@ const MANIFEST_MAX_AGE_S: u32 = 1;
 /// A text that is rendered once per change and shared by all who ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manifest {
-    TsMultivariant,
-    TsMedia,
-    CmafMultivariant,
+    TsMultivariant(Selection),
+    TsMedia(Selection),
+    CmafMultivariant(Selection),
     CmafMedia(RenditionId),
-    Mpd,
+    Mpd(Selection),
 }
 
 impl Manifest {
     /// The entry point of a format; `None` for the continuous stream.
-    fn entry(format: Format) -> Option<Manifest> {
+    fn entry(format: Format, selection: Selection) -> Option<Manifest> {
         match format {
-            Format::HlsTs => Some(Manifest::TsMultivariant),
-            Format::HlsFmp4 => Some(Manifest::CmafMultivariant),
-            Format::Dash => Some(Manifest::Mpd),
+            Format::HlsTs => Some(Manifest::TsMultivariant(selection)),
+            Format::HlsFmp4 => Some(Manifest::CmafMultivariant(selection)),
+            Format::Dash => Some(Manifest::Mpd(selection)),
             Format::MpegTs => None,
         }
     }
 
     fn format(self) -> Format {
         match self {
-            Manifest::TsMultivariant | Manifest::TsMedia => Format::HlsTs,
-            Manifest::CmafMultivariant | Manifest::CmafMedia(_) => Format::HlsFmp4,
-            Manifest::Mpd => Format::Dash,
+            Manifest::TsMultivariant(_) | Manifest::TsMedia(_) => Format::HlsTs,
+            Manifest::CmafMultivariant(_) | Manifest::CmafMedia(_) => Format::HlsFmp4,
+            Manifest::Mpd(_) => Format::Dash,
+        }
+    }
+
+    /// What it keeps alive.
+    fn want(self) -> Want {
+        match self {
+            Manifest::TsMultivariant(selection) | Manifest::TsMedia(selection) => Want::Ts(selection),
+            Manifest::CmafMultivariant(selection) | Manifest::Mpd(selection) => Want::Cmaf(selection),
+            Manifest::CmafMedia(rendition) => Want::Rendition(rendition),
         }
     }
 
     fn content_type(self) -> &'static str {
-        if self == Manifest::Mpd { MPD_TYPE } else { PLAYLIST_TYPE }
+        if matches!(self, Manifest::Mpd(_)) { MPD_TYPE } else { PLAYLIST_TYPE }
     }
 
     /// What there is of it; `None` when nothing can be played yet, an error when it will never be there.
     fn find(self, view: &ChannelView) -> Option<Result<Playable, Refusal>> {
         let cmaf = || view.cmaf.as_ref().map(|cmaf| cmaf.snapshot());
         let (text, segments) = match self {
-            Manifest::TsMultivariant | Manifest::TsMedia => {
-                let snapshot = view.ts.as_ref()?.snapshot();
-                let text = if self == Manifest::TsMedia { &snapshot.playlist } else { &snapshot.multivariant };
+            Manifest::TsMultivariant(selection) | Manifest::TsMedia(selection) => {
+                let snapshot = view.ts(&selection)?.snapshot();
+                let text =
+                    if matches!(self, Manifest::TsMedia(_)) { &snapshot.playlist } else { &snapshot.multivariant };
                 (text.clone(), Segments::of(snapshot.segments.iter()))
             }
-            Manifest::CmafMultivariant => (cmaf()?.multivariant.clone(), Segments::default()),
-            Manifest::Mpd => {
+            Manifest::CmafMultivariant(selection) => {
+                (cmaf()?.presentation(&selection)?.multivariant.clone(), Segments::default())
+            }
+            Manifest::Mpd(selection) => {
                 let snapshot = cmaf()?;
-                (snapshot.mpd.clone(), Segments::of_fewest(&snapshot))
+                let presentation = snapshot.presentation(&selection)?;
+                (presentation.mpd.clone(), Segments::of_fewest(&snapshot, presentation))
             }
             Manifest::CmafMedia(id) => {
                 let snapshot = cmaf()?;
                 let Some(rendition) = snapshot.rendition(id) else {
                     let gone = || Err(Refusal::new(Status::NotFound, "the channel has no such rendition"));
-                    return (!snapshot.multivariant.is_empty()).then(gone);
+                    return snapshot.presentations.iter().any(|shown| !shown.multivariant.is_empty()).then(gone);
                 };
                 (rendition.playlist.clone(), Segments::of(rendition.listed().iter().map(|segment| &segment.segment)))
             }
@@ -108,8 +122,9 @@ impl Segments {
     }
 
     /// Those of the rendition that lists the fewest: a player needs all of them.
-    fn of_fewest(snapshot: &CmafSnapshot) -> Segments {
-        let listed = snapshot.renditions.iter().map(|rendition| rendition.listed()).filter(|listed| !listed.is_empty());
+    fn of_fewest(snapshot: &CmafSnapshot, presentation: &Presentation) -> Segments {
+        let renditions = presentation.renditions.iter().filter_map(|id| snapshot.rendition(*id));
+        let listed = renditions.map(|rendition| rendition.listed()).filter(|listed| !listed.is_empty());
         let fewest = listed.min_by_key(|listed| listed.len());
         fewest.map_or_else(Segments::default, |listed| Segments::of(listed.iter().map(|segment| &segment.segment)))
     }
@@ -134,8 +149,8 @@ fn segments_wanted(asked: Asked<'_>) -> usize {
 }
 
 /// A continuous viewer may begin once there is a key sample.
-fn joinable(view: &ChannelView) -> Option<(Arc<TsShared>, u64)> {
-    let ts = view.ts.as_ref()?;
+fn joinable(view: &ChannelView, selection: &Selection) -> Option<(Arc<TsShared>, u64)> {
+    let ts = view.ts(selection)?;
     Some((ts.clone(), ts.join_back(LIVE_JOIN_BACK_TICKS)?.pos))
 }
 
@@ -144,7 +159,7 @@ impl Answering<'_> {
     pub async fn entry_head(&mut self, asked: Asked<'_>, choice: &Choice) -> io::Result<Next> {
         let mut out = Vec::new();
         let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), asked.persistence);
-        let manifest = Manifest::entry(choice.format);
+        let manifest = Manifest::entry(choice.format, Selection::SOURCE);
         head.content_type(manifest.map_or(TS_TYPE, Manifest::content_type));
         let is_shared = choice.by_url && manifest.is_some();
         head.caching(if is_shared { Caching::MaxAge(MANIFEST_MAX_AGE_S) } else { Caching::NoStore });
@@ -156,11 +171,11 @@ impl Answering<'_> {
     /// A channel's entry point: settles the format with the source, then answers in it.
     pub async fn entry(&mut self, asked: Asked<'_>, channel: u32, choice: &Choice) -> io::Result<Next> {
         let deadline_us = self.shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
-        let settled = match self.wait(channel, None, deadline_us, |view| settle(view, choice)).await {
+        let settled = match self.wait(channel, Want::Channel, deadline_us, |view| settle(view, choice)).await {
             Ok(Ok(settled)) => settled,
             Ok(Err(refusal)) | Err(refusal) => return self.refuse(asked, refusal).await,
         };
-        let Some(manifest) = Manifest::entry(settled.format) else {
+        let Some(manifest) = Manifest::entry(settled.format, settled.selection) else {
             return self.live(asked, channel, &settled, deadline_us).await;
         };
         match self.playable(asked, channel, manifest, 1, deadline_us).await {
@@ -218,8 +233,7 @@ impl Answering<'_> {
             found.as_ref().is_ok_and(|found| found.segments.count >= segments_min || found.segments.newest.is_none())
         };
         let probe = |view: &ChannelView| manifest.find(view).filter(|found| found.is_err() || is_enough(found));
-        let container = Some(manifest.format().container());
-        match self.wait(channel, container, deadline_us, probe).await {
+        match self.wait(channel, manifest.want(), deadline_us, probe).await {
             Ok(found) => found,
             Err(refusal) => manifest.find(&self.shard.mirror(channel).view()).unwrap_or(Err(refusal)),
         }
@@ -259,7 +273,8 @@ impl Answering<'_> {
     }
 
     async fn live(&mut self, asked: Asked<'_>, channel: u32, settled: &Settled, deadline_us: u64) -> io::Result<Next> {
-        let (ts, pos) = match self.wait(channel, Some(Container::Ts), deadline_us, joinable).await {
+        let want = Want::Ts(settled.selection);
+        let (ts, pos) = match self.wait(channel, want, deadline_us, |view| joinable(view, &settled.selection)).await {
             Ok(found) => found,
             Err(refusal) => return self.refuse(asked, refusal).await,
         };
@@ -277,9 +292,10 @@ impl Answering<'_> {
 
 /// What the client gets, once it is known what the source has.
 fn settle(view: &ChannelView, choice: &Choice) -> Option<Result<Settled, Refusal>> {
-    let is_known = matches!(view.state, ChannelState::Live | ChannelState::Stalled) && !view.codecs.is_empty();
+    let is_known = matches!(view.state, ChannelState::Live | ChannelState::Stalled) && !view.source.is_empty();
+    let codecs: Vec<Codec> = view.source.iter().map(|track| track.codec).collect();
     let not_acceptable = |why: crate::route::decide::NothingLeft| Refusal::new(Status::NotAcceptable, why.0);
-    is_known.then(|| choice.settle(&view.codecs).map_err(not_acceptable))
+    is_known.then(|| choice.settle(&codecs).map_err(not_acceptable))
 }
 
 /// What was decided for an entry point, and what it was decided by where that is not the URL alone.

@@ -1,14 +1,14 @@
 //! Requests between shards: one rtrb queue for each ordered pair, looked at on the tick. Media never travels here.
 
-use crate::es::carriage::Container;
 use crate::limits::MESH_QUEUE_LEN;
+use crate::session::Want;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// What one shard asks of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Somebody on the sending shard wants the channel, muxed into `container` if that is known yet; `at_us`: when, monotonic.
-    Touch { channel: u32, container: Option<Container>, at_us: u64 },
+    /// Somebody on the sending shard wants something of the channel; `at_us`: when, monotonic.
+    Touch { channel: u32, want: Want, at_us: u64 },
 }
 
 /// One shard's ends of the queues.

@@ -7,13 +7,14 @@ use super::deadlines::Watch;
 use super::notify::Notify;
 use super::pump::Pump;
 use super::relay::Relay;
-use crate::es::carriage::Container;
+use crate::es::selection::Selection;
 use crate::limits::SWEEP_MS;
 use crate::package::mpegts::TsShared;
+use crate::session::Want;
 use crate::session::shared::ChannelView;
 use crate::time::Now;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub(crate) struct Mirror {
     /// Woken at every change of the view, of the playlist snapshot, and on the sweep so that waiters look at the clock.
     pub changed: Notify,
     pump: RefCell<Option<Rc<Pump>>>,
-    /// When the owner was last touched for each container, and for none.
-    touched_us: [Cell<u64>; Container::ALL.len() + 1],
+    /// When the owner was last touched for what is wanted here.
+    touched_us: RefCell<HashMap<Want, u64>>,
     /// Connections that send a segment now, the one that began first in front.
     segments_in_flight: RefCell<VecDeque<InFlight>>,
 }
@@ -55,24 +56,20 @@ impl Mirror {
 
     /// Whether it is time to touch the owner again; if so, counts as done. A channel without a session is touched more often,
     /// though not by each of a thousand viewers that wait for it.
-    pub fn touch_due(&self, container: Option<Container>, now_us: u64, interval_us: u64) -> bool {
+    pub fn touch_due(&self, want: Want, now_us: u64, interval_us: u64) -> bool {
         let has_session = self.view.borrow().epoch != 0;
         let interval_us = if has_session { interval_us } else { interval_us.min(SWEEP_MS * 1_000) };
-        let touched_us = self.touched_us(container);
-        let due = now_us.saturating_sub(touched_us.get()) >= interval_us;
+        let mut touched_us = self.touched_us.borrow_mut();
+        let due = touched_us.get(&want).is_none_or(|touched_us| now_us.saturating_sub(*touched_us) >= interval_us);
         if due {
-            touched_us.set(now_us);
+            touched_us.insert(want, now_us);
         }
         due
     }
 
     /// The touch did not get through: try again at the next chance.
-    pub fn touch_failed(&self, container: Option<Container>) {
-        self.touched_us(container).set(0);
-    }
-
-    fn touched_us(&self, container: Option<Container>) -> &Cell<u64> {
-        &self.touched_us[container.map_or(Container::ALL.len(), |container| container as usize)]
+    pub fn touch_failed(&self, want: Want) {
+        self.touched_us.borrow_mut().remove(&want);
     }
 
     /// Looks for news. Cheap when there are none: four atomic loads.
@@ -95,7 +92,7 @@ impl Mirror {
 
     fn snapshots(&self) -> (u64, u64) {
         let view = self.view.borrow();
-        (view.ts.as_ref().map_or(0, |ts| ts.version()), view.cmaf.as_ref().map_or(0, |cmaf| cmaf.version()))
+        (view.ts.iter().map(|(_, ts)| ts.version()).sum(), view.cmaf.as_ref().map_or(0, |cmaf| cmaf.version()))
     }
 
     /// The pump of the channel's continuous viewers on this shard, started at first need and again for each new store.
@@ -117,7 +114,7 @@ impl Mirror {
 
     /// Whether `ts` is what the channel's session muxes now.
     fn plays(&self, ts: &Arc<TsShared>) -> bool {
-        self.view.borrow().ts.as_ref().is_some_and(|now| Arc::ptr_eq(now, ts))
+        self.view.borrow().ts.iter().any(|(_, now)| Arc::ptr_eq(now, ts))
     }
 
     /// Slow clocks: keeps the session of those who watch alive, ends a pump whose store or viewers are gone, lets waiters
@@ -129,12 +126,11 @@ impl Mirror {
             watched = pump.viewer_count() > 0;
         }
         if watched {
-            shard.touch(self.channel, Some(Container::Ts), now);
+            shard.touch(self.channel, Want::Ts(Selection::SOURCE), now);
         }
-        for container in Container::ALL {
-            if self.segments_in_flight.borrow().iter().any(|segment| segment.container == container) {
-                shard.touch(self.channel, Some(container), now);
-            }
+        let wants: Vec<Want> = self.segments_in_flight.borrow().iter().map(|segment| segment.want).collect();
+        for want in wants {
+            shard.touch(self.channel, want, now);
         }
         // A session that ended may have begun anew since: viewers of its old store get their end and come back.
         let done = |pump: &mut Rc<Pump>| pump.viewer_count() == 0 || !self.plays(&pump.ts);
@@ -159,15 +155,15 @@ impl Mirror {
     }
 
     /// Notes a segment being sent, for as long as the guard lives.
-    pub fn segment_in_flight(self: &Rc<Self>, watch: Rc<Watch>, container: Container) -> SegmentInFlight {
-        self.segments_in_flight.borrow_mut().push_back(InFlight { watch: watch.clone(), container });
+    pub fn segment_in_flight(self: &Rc<Self>, watch: Rc<Watch>, want: Want) -> SegmentInFlight {
+        self.segments_in_flight.borrow_mut().push_back(InFlight { watch: watch.clone(), want });
         SegmentInFlight { mirror: self.clone(), watch }
     }
 
     /// Slow readers hold blocks that the window has let go of: past the bound the one that reads for longest is cut.
     fn bound_pinned_blocks(&self, shard: &Shard) {
         let view = self.view.borrow();
-        let ts = view.ts.as_ref().map_or(0, |ts| ts.store().pinned_blocks());
+        let ts = view.ts.iter().map(|(_, ts)| ts.store().pinned_blocks()).sum::<usize>();
         let cmaf = view.cmaf.as_ref().map_or(0, |cmaf| cmaf.snapshot().pinned_blocks());
         let (pinned, bound) = (ts + cmaf, shard.relay.config.limits.pinned_blocks_per_channel);
         if pinned <= bound {
@@ -185,7 +181,7 @@ impl Mirror {
 /// A segment that is being sent.
 struct InFlight {
     watch: Rc<Watch>,
-    container: Container,
+    want: Want,
 }
 
 pub(crate) struct SegmentInFlight {

@@ -31,9 +31,9 @@ mod segment;
 mod socket;
 mod tick;
 
-use crate::es::carriage::Container;
 use crate::http::response::HttpDate;
 use crate::metrics::{Format, ShardMetrics};
+use crate::session::Want;
 use crate::session::viewers::{Asked, SegmentViewers, ViewerKey};
 use crate::store::Arena;
 use crate::time::Now;
@@ -88,21 +88,21 @@ impl Shard {
         mirrors.entry(channel).or_insert_with(|| Rc::new(Mirror::new(channel, &self.relay))).clone()
     }
 
-    /// Says to the channel's owner that somebody here wants it, and in which container. Cheap to call for every request.
-    pub fn touch(self: &Rc<Self>, channel: u32, container: Option<Container>, now: Now) {
+    /// Says to the channel's owner that somebody here wants this of it. Cheap to call for every request.
+    pub fn touch(self: &Rc<Self>, channel: u32, want: Want, now: Now) {
         let mirror = self.mirror(channel);
-        if !mirror.touch_due(container, now.mono_us, self.relay.touch_interval_us) {
+        if !mirror.touch_due(want, now.mono_us, self.relay.touch_interval_us) {
             return;
         }
         let owner = self.relay.channels[channel as usize].owner;
-        let message = mesh::Message::Touch { channel, container, at_us: now.mono_us };
+        let message = mesh::Message::Touch { channel, want, at_us: now.mono_us };
         if owner == self.index {
-            owner::touch(self, channel, container, now.mono_us);
+            owner::touch(self, channel, want, now.mono_us);
         } else if self.mesh.borrow_mut().send(owner, message) {
             // An owner without connections beats slowly; the viewer is not to wait for that.
             self.relay.shards[owner].heart.set_busy(true);
         } else {
-            mirror.touch_failed(container);
+            mirror.touch_failed(want);
         }
     }
 

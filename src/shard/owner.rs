@@ -6,9 +6,8 @@
 use super::Shard;
 use super::deadlines::Watch;
 use super::origin;
-use crate::es::carriage::Container;
 use crate::session::shared::{ChannelState, ChannelView};
-use crate::session::{Command, Ingested, OriginEvent, Session, ViewStamp};
+use crate::session::{Command, Ingested, OriginEvent, Session, ViewStamp, Want};
 use crate::time::Now;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +34,7 @@ struct Counted {
 }
 
 /// Somebody, here or on another shard, wants the channel: opens its session if there is none.
-pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, container: Option<Container>, at_us: u64) {
+pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, want: Want, at_us: u64) {
     let now = shard.now();
     let existing = shard.owned.borrow().get(&channel).cloned();
     let owned = match existing {
@@ -43,7 +42,7 @@ pub(crate) fn touch(shard: &Rc<Shard>, channel: u32, container: Option<Container
         None if shard.relay.draining.load(std::sync::atomic::Ordering::Relaxed) => return,
         None => open(shard, channel, now),
     };
-    owned.guarded(shard, |session| session.touch(container, at_us, now));
+    owned.guarded(shard, |session| session.touch(want, at_us, now));
     owned.poll(shard, now);
 }
 
@@ -108,6 +107,7 @@ impl Owned {
         while let Some(Some(command)) = self.guarded(shard, |session| session.poll(now)) {
             match command {
                 Command::OpenOrigin => origin::spawn(shard, self),
+                Command::StartTranscode(_) | Command::StopTranscode(_) => {}
                 Command::CloseOrigin => self.close(shard, "nobody watches"),
             }
         }

@@ -8,7 +8,6 @@ use super::relay::fnv1a;
 use super::segment::Wanted;
 use super::socket;
 use super::{Shard, pages};
-use crate::es::carriage::Container;
 use crate::http::fields::Field;
 use crate::http::range::etag_matches;
 use crate::http::request::{Head, Method, RequestError};
@@ -18,6 +17,7 @@ use crate::limits::SEND_STALL_MS;
 use crate::metrics::Format;
 use crate::route::decide::Client;
 use crate::route::{Resource, Route, RouteError, route};
+use crate::session::Want;
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
 use crate::time::UtcDate;
@@ -162,9 +162,11 @@ async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: 
         Route::Entry { choice, .. } if asked.head_only => on.entry_head(asked, &choice).await,
         Route::Entry { choice, .. } => on.entry(asked, channel, &choice).await,
         Route::Media { epoch, resource, .. } => match resource {
-            Resource::TsPlaylist => on.playlist(asked, channel, Manifest::TsMedia).await,
+            Resource::TsPlaylist { selection } => on.playlist(asked, channel, Manifest::TsMedia(selection)).await,
             Resource::Playlist { rendition } => on.playlist(asked, channel, Manifest::CmafMedia(rendition)).await,
-            Resource::TsSegment { number } => on.segment(asked, channel, epoch, Wanted::Ts { number }).await,
+            Resource::TsSegment { selection, number } => {
+                on.segment(asked, channel, epoch, Wanted::Ts { selection, number }).await
+            }
             Resource::Segment { rendition, time } => {
                 on.segment(asked, channel, epoch, Wanted::Cmaf { rendition, time }).await
             }
@@ -255,7 +257,7 @@ impl Answering<'_> {
     pub async fn wait<T>(
         &mut self,
         channel: u32,
-        container: Option<Container>,
+        want: Want,
         deadline_us: u64,
         probe: impl Fn(&ChannelView) -> Option<T>,
     ) -> Result<T, Refusal> {
@@ -264,7 +266,7 @@ impl Answering<'_> {
         let phase_deadline_us = deadline_us + SEND_STALL_MS * 1_000;
         loop {
             let now = shard.now();
-            shard.touch(channel, container, now);
+            shard.touch(channel, want, now);
             let view = mirror.view();
             if let Some(found) = probe(&view) {
                 self.watch.enter(Phase::Sending, now.mono_us + SEND_STALL_MS * 1_000);

@@ -9,11 +9,13 @@ use super::mirror::Mirror;
 use super::respond::{Answering, Asked, Next, Refusal};
 use super::socket::{self, Sent};
 use crate::es::rendition::RenditionId;
+use crate::es::selection::Selection;
 use crate::http::fields::Field;
 use crate::http::range::{Resolved, resolve};
 use crate::http::response::{Caching, ResponseHead, Status, write_not_modified, write_unsatisfiable};
 use crate::limits::SEND_STALL_MS;
 use crate::metrics::Format;
+use crate::session::Want;
 use crate::session::shared::ChannelView;
 use crate::session::viewers;
 use crate::store::Held;
@@ -27,7 +29,7 @@ const SEGMENT_MAX_AGE_S: u32 = 86_400;
 /// Names a segment within an epoch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
-    Ts { number: u64 },
+    Ts { selection: Selection, number: u64 },
     Cmaf { rendition: RenditionId, time: u64 },
 }
 
@@ -35,8 +37,8 @@ impl Wanted {
     /// The segment's bytes, while they are there.
     fn hold(self, view: &ChannelView) -> Option<Held> {
         match self {
-            Wanted::Ts { number } => {
-                let ts = view.ts.as_ref()?;
+            Wanted::Ts { selection, number } => {
+                let ts = view.ts(&selection)?;
                 ts.store().hold(ts.snapshot().segment(number)?)
             }
             Wanted::Cmaf { rendition, time } => {
@@ -57,13 +59,13 @@ impl Wanted {
         let newest = snapshot.rendition(rendition).and_then(|rendition| rendition.segments.last());
         newest.is_some_and(|newest| {
             let is_next = newest.time + newest.duration == time;
-            is_next || newest.time == time && newest.segment.number() >= snapshot.mpd_end
+            is_next || newest.time == time && newest.segment.number() >= snapshot.mpd_end(rendition)
         })
     }
 
     fn etag(self, epoch: u64) -> String {
         match self {
-            Wanted::Ts { number } => format!("\"{epoch}-{number}\""),
+            Wanted::Ts { selection, number } => format!("\"{epoch}-{selection}-{number}\""),
             Wanted::Cmaf { rendition, time } => format!("\"{epoch}-{rendition}-{time}\""),
         }
     }
@@ -72,6 +74,14 @@ impl Wanted {
         match self {
             Wanted::Ts { .. } => TS_TYPE,
             Wanted::Cmaf { rendition, .. } => mp4_type(rendition),
+        }
+    }
+
+    /// What it keeps alive.
+    fn want(self) -> Want {
+        match self {
+            Wanted::Ts { selection, .. } => Want::Ts(selection),
+            Wanted::Cmaf { rendition, .. } => Want::Rendition(rendition),
         }
     }
 
@@ -85,7 +95,7 @@ impl Wanted {
 }
 
 fn mp4_type(rendition: RenditionId) -> &'static str {
-    if rendition.is_audio { "audio/mp4" } else { "video/mp4" }
+    if rendition.is_audio() { "audio/mp4" } else { "video/mp4" }
 }
 
 impl Answering<'_> {
@@ -103,7 +113,7 @@ impl Answering<'_> {
         };
         let mut format = wanted.plays().format;
         if !asked.head_only {
-            self.shard.touch(channel, Some(format.container()), self.shard.now());
+            self.shard.touch(channel, wanted.want(), self.shard.now());
             format = self.saw(asked, channel, wanted.plays(), view.target_duration_s);
         }
         let etag = wanted.etag(epoch);
@@ -139,7 +149,7 @@ impl Answering<'_> {
         socket::send_all(self.stream, self.fd, &out, true).await?;
         drop(out);
         let base = held.range().start;
-        self.send_held(&mirror, (channel, format), held, base + start..base + end).await?;
+        self.send_held(&mirror, (channel, wanted.want(), format), held, base + start..base + end).await?;
         Ok(Next::Request)
     }
 
@@ -147,10 +157,9 @@ impl Answering<'_> {
     async fn wait_for_next(&mut self, channel: u32, epoch: u64, wanted: Wanted) {
         let hold_us = 2 * 1_000_000 * self.shard.mirror(channel).view().target_duration_s;
         let deadline_us = self.shard.now().mono_us + hold_us;
-        let container = Some(wanted.plays().format.container());
         let is_through = |view: &ChannelView| (!wanted.is_coming(view, epoch)).then_some(());
         // Whatever ended the wait: the answer is looked up anew.
-        let _ = self.wait(channel, container, deadline_us, is_through).await;
+        let _ = self.wait(channel, wanted.want(), deadline_us, is_through).await;
     }
 
     /// An init segment: some hundred bytes, from memory.
@@ -186,11 +195,11 @@ impl Answering<'_> {
     async fn send_held(
         &mut self,
         mirror: &Rc<Mirror>,
-        (channel, format): (u32, Format),
+        (channel, want, format): (u32, Want, Format),
         mut held: Held,
         range: Range<u64>,
     ) -> io::Result<()> {
-        let _in_flight = mirror.segment_in_flight(self.watch.handle(), format.container());
+        let _in_flight = mirror.segment_in_flight(self.watch.handle(), want);
         let mut pos = range.start;
         while pos < range.end {
             let Some(piece) = held.piece(pos, (range.end - pos) as usize) else {

@@ -34,7 +34,7 @@ fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
     loop {
         let message = shard.mesh.borrow_mut().receive();
         match message {
-            Some(Message::Touch { channel, container, at_us }) => owner::touch(shard, channel, container, at_us),
+            Some(Message::Touch { channel, want, at_us }) => owner::touch(shard, channel, want, at_us),
             None => break,
         }
     }

@@ -90,12 +90,12 @@ impl Rig {
     }
 
     pub fn ring(&mut self, id: u16) -> &mut EsRing {
-        &mut self.feed.rings.iter_mut().find(|ring| ring.id.0 == id).unwrap().ring
+        self.feed.source_mut(TrackId(id)).unwrap()
     }
 
     pub fn describe(&mut self, track: &Track) {
-        if self.feed.rings.iter().all(|ring| ring.id != track.id) {
-            self.feed.rings.push(TrackRing { id: track.id, ring: EsRing::new(2_000, 32 << 20).unwrap() });
+        if self.feed.rings.iter().all(|ring| ring.id.track != track.id) {
+            self.feed.rings.push(TrackRing::source(track, EsRing::new(2_000, 32 << 20).unwrap()));
             if track.id.0 != VIDEO {
                 self.frames.push((track.id.0, self.pictures * FRAME / 1_920));
             }
@@ -150,7 +150,7 @@ impl Rig {
             let (id, _) = self.frames[index];
             while START + self.shift + self.frames[index].1 * 1_920 <= until {
                 let at = START + self.shift + self.frames[index].1 * 1_920;
-                if !self.silent.contains(&id) && self.feed.rings.iter().any(|ring| ring.id.0 == id) {
+                if !self.silent.contains(&id) && self.feed.rings.iter().any(|ring| ring.id.track.0 == id) {
                     self.push(id, SampleMeta { header_len: 7, ..meta(at, at, Key::Idr) }, &[0xaa; 207]);
                 }
                 self.frames[index].1 += 1;
@@ -202,7 +202,7 @@ impl Rig {
 }
 
 pub fn rendition_id(id: u16) -> RenditionId {
-    RenditionId { is_audio: id != VIDEO, track: TrackId(id) }
+    RenditionId::source(TrackId(id), if id == VIDEO { TrackKind::Video } else { TrackKind::Audio })
 }
 
 pub fn meta(dts: i64, pts: i64, key: Key) -> SampleMeta {
@@ -221,5 +221,5 @@ pub fn playlist(rendition: &RenditionSnapshot) -> Playlist {
 }
 
 pub fn periods(snapshot: &CmafSnapshot) -> Vec<isobmff::Period> {
-    isobmff::periods(std::str::from_utf8(&snapshot.mpd.body).unwrap()).unwrap()
+    isobmff::periods(std::str::from_utf8(&shown(snapshot).mpd.body).unwrap()).unwrap()
 }

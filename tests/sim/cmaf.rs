@@ -3,10 +3,13 @@
 use crate::isobmff::{self, Playlist};
 use crate::rng::Rng;
 use millrace::es::rendition::RenditionId;
+use millrace::es::selection::Selection;
 use millrace::es::{Track, TrackId, TrackKind};
 use millrace::limits::{BLOCK_BYTES, TRACK_LATE_TICKS};
-use millrace::package::cmaf::{CmafPackageConfig, CmafPackager, CmafSegment, CmafSnapshot, RenditionSnapshot};
-use millrace::package::{Feed, Packager, Pulled, TrackRing};
+use millrace::package::cmaf::{
+    CmafPackageConfig, CmafPackager, CmafSegment, CmafSnapshot, Presentation, RenditionSnapshot,
+};
+use millrace::package::{Feed, Packager, Pulled, Text, TrackRing};
 use millrace::ring::es::EsRing;
 use millrace::store::Arena;
 use millrace::time::Now;
@@ -101,10 +104,10 @@ impl Cmaf {
     /// The source describes its tracks: those that changed are entered.
     pub fn tracks(&mut self, tracks: &[Track]) {
         for track in tracks {
-            if self.feed.rings.iter().all(|ring| ring.id != track.id) {
+            if self.feed.rings.iter().all(|ring| ring.id.track != track.id) {
                 let samples_max = if track.kind() == TrackKind::Video { 1_000 } else { 2_000 };
                 let ring = EsRing::new(samples_max, 4 << 20).expect("memory");
-                self.feed.rings.push(TrackRing { id: track.id, ring });
+                self.feed.rings.push(TrackRing::source(track, ring));
             }
             let ring = self.ring(track.id);
             let newest = ring.range().end.checked_sub(1).and_then(|seq| ring.track_at(seq)).cloned();
@@ -116,7 +119,7 @@ impl Cmaf {
 
     pub fn source_break(&mut self) {
         self.feed.rings.iter_mut().for_each(|ring| {
-            ring.ring.push_gap();
+            ring.ring.source_mut().expect("a source's ring").push_gap();
         });
     }
 
@@ -126,7 +129,7 @@ impl Cmaf {
     }
 
     fn ring(&mut self, id: TrackId) -> &mut EsRing {
-        &mut self.feed.rings.iter_mut().find(|ring| ring.id == id).expect("a ring").ring
+        self.feed.source_mut(id).expect("a ring")
     }
 
     pub fn placed(&mut self, id: TrackId, kind: TrackKind, placed: &Placed, now: Now) -> Result<(), String> {
@@ -135,7 +138,7 @@ impl Cmaf {
             let unit = if placed.meta.key == millrace::es::Key::Idr { 0x65 } else { 0x41 };
             data[..4].copy_from_slice(&[0, 0, 1, unit]);
         }
-        if self.feed.rings.iter().all(|ring| ring.id != id) {
+        if self.feed.rings.iter().all(|ring| ring.id.track != id) {
             // The track was never announced.
             return Ok(());
         }
@@ -184,7 +187,7 @@ impl Cmaf {
         let Some(due) = due.filter(|due| self.feed.cuts.front().is_some_and(|first| first.segment + 5 < *due)) else {
             return Ok(());
         };
-        ensure!(!snapshot.mpd.is_empty(), "nothing is shown at the end");
+        ensure!(!shown(&snapshot).mpd.is_empty(), "nothing is shown at the end");
         for rendition in &snapshot.renditions {
             let last = rendition.segments.last().map(|segment| segment.segment.number());
             ensure!(last >= Some(due), "{} lists up to {last:?}, {due} was cut long ago", rendition.id);
@@ -198,9 +201,9 @@ impl Cmaf {
         for rendition in &snapshot.renditions {
             self.rendition(rendition, drops).map_err(|why| format!("{}: {why}", rendition.id))?;
         }
-        if !snapshot.mpd.is_empty() {
+        if !shown(snapshot).mpd.is_empty() {
             mpd(snapshot)?;
-            let multivariant = text(&snapshot.multivariant.body)?;
+            let multivariant = text(&shown(snapshot).multivariant.body)?;
             for rendition in &snapshot.renditions {
                 let uri = format!("{}/{}/media.m3u8", self.epoch.id, rendition.id);
                 ensure!(multivariant.contains(&uri), "{uri} is not in {multivariant}");
@@ -229,7 +232,7 @@ impl Cmaf {
             memory(rendition, self.target_duration_s)?;
             self.seen.entry(rendition.id).or_default().segments = rendition.segments.to_vec();
         }
-        isobmff::periods(text(&snapshot.mpd.body)?).map(|_| ())
+        isobmff::periods(text(&shown(snapshot).mpd.body)?).map(|_| ())
     }
 
     fn rendition(&mut self, rendition: &RenditionSnapshot, drops: bool) -> Result<(), String> {
@@ -311,7 +314,7 @@ fn content(rendition: &RenditionSnapshot, segment: &CmafSegment, drops: bool, se
     ensure!(lead.is_sync || !segment.segment.cut.independent, "independent without a sync sample");
     let timescale = u64::from(rendition.init(segment.init).ok_or("no init segment")?.timescale);
     let mut end = seen.end.filter(|(init, _)| *init == segment.init).map(|(_, end)| end);
-    if rendition.id.is_audio && end == Some(first.base) {
+    if rendition.id.is_audio() && end == Some(first.base) {
         // Audio is cut at the first frame that is not before the cut, to the half frame that its count may be behind its stamps or the whole
         // one that it may be ahead; holes of half a second count as none.
         let late = (i128::from(segment.time) * 90_000 / i128::from(timescale)) as i64 - segment.segment.cut.start.0;
@@ -329,7 +332,7 @@ fn content(rendition: &RenditionSnapshot, segment: &CmafSegment, drops: bool, se
     }
     let end = end.unwrap_or(0);
     let is_whole = chunks.windows(2).all(|pair| pair[0].end() == pair[1].base);
-    if rendition.id.is_audio && is_whole {
+    if rendition.id.is_audio() && is_whole {
         ensure!(segment.time + segment.duration == end, "ends at {end}");
     }
     seen.end = Some((segment.init, end));
@@ -369,7 +372,7 @@ fn playlist(rendition: &RenditionSnapshot, epoch: Epoch) -> Result<(), String> {
 
 /// The MPD lists the same segments, and Periods begin at discontinuities and new init segments.
 fn mpd(snapshot: &CmafSnapshot) -> Result<(), String> {
-    let periods = isobmff::periods(text(&snapshot.mpd.body)?)?;
+    let periods = isobmff::periods(text(&shown(snapshot).mpd.body)?)?;
     ensure!(periods.windows(2).all(|pair| pair[0].id < pair[1].id), "Periods are not in order");
     for rendition in &snapshot.renditions {
         let name = rendition.id.to_string();
@@ -395,4 +398,15 @@ fn mpd(snapshot: &CmafSnapshot) -> Result<(), String> {
         ensure!(is_through, "{name} has more segments than the MPD: {more:?}");
     }
     Ok(())
+}
+
+/// The source as players are shown it; empty texts as long as there is nothing to show.
+fn shown(snapshot: &CmafSnapshot) -> Presentation {
+    snapshot.presentation(&Selection::SOURCE).cloned().unwrap_or_else(|| Presentation {
+        selection: Selection::SOURCE,
+        multivariant: Text::default(),
+        mpd: Text::default(),
+        mpd_end: 0,
+        renditions: Vec::new(),
+    })
 }

@@ -19,7 +19,8 @@ use crate::fmp4::{framing, init};
 use crate::limits::{CMAF_CHUNK_BYTES_MAX, TRACK_LATE_TICKS};
 use crate::package::start::newest_dts;
 use crate::package::window::{Segment, Window};
-use crate::ring::es::{Cursor, Entry, EsRing, Next};
+use crate::ring::es::{Cursor, Entry, Next};
+use crate::ring::rendition::RenditionRing;
 use crate::store::{Arena, StoreWriter};
 use crate::time::MediaTime;
 use crate::timeline::Cut;
@@ -150,7 +151,7 @@ impl Lane {
     }
 
     /// Reads the ring up to its end, the context's reach or its budget. True when the budget ended it.
-    pub fn pull(&mut self, ring: &EsRing, context: &mut Context<'_>) -> bool {
+    pub fn pull(&mut self, ring: &RenditionRing, context: &mut Context<'_>) -> bool {
         if self.inits.is_empty() && self.next_init.is_none() {
             self.describe_at(ring);
         }
@@ -200,15 +201,15 @@ impl Lane {
     }
 
     /// The description in force where the cursor stands.
-    fn describe_at(&mut self, ring: &EsRing) {
+    fn describe_at(&mut self, ring: &RenditionRing) {
         if let Some(track) = ring.track_at(self.cursor.next).cloned() {
             self.describe(&track);
         }
     }
 
     fn describe(&mut self, track: &Arc<Track>) {
-        let is_carried = Container::Cmaf.carries(track.codec) && self.id.kind() == track.kind();
-        self.ended = self.id.kind() != track.kind();
+        let is_carried = Container::Cmaf.carries(track.codec) && self.id.kind == track.kind();
+        self.ended = self.id.kind != track.kind();
         let mut bytes = Vec::with_capacity(1_024);
         let written = is_carried && init::write(track, &mut bytes).is_ok();
         let Some(timescale) = init::timescale(track).filter(|_| written) else {
@@ -257,10 +258,10 @@ impl Lane {
     }
 
     /// The ring overwrote what was not read: pictures make no sense before the next cut.
-    fn lost(&mut self, ring: &EsRing, at: Cursor, count: u64, context: &mut Context<'_>) {
+    fn lost(&mut self, ring: &RenditionRing, at: Cursor, count: u64, context: &mut Context<'_>) {
         context.stats.lost += count;
         self.time_broke();
-        if self.id.kind() == TrackKind::Video
+        if self.id.kind == TrackKind::Video
             && let Some(open) = &mut self.open
         {
             open.damaged = true;
@@ -274,7 +275,7 @@ impl Lane {
         let before = self.reached;
         self.reached = before.max(meta.dts);
         if self.inits.is_empty() || self.is_foreign {
-            self.needs_key = self.id.kind() == TrackKind::Video;
+            self.needs_key = self.id.kind == TrackKind::Video;
             context.stats.dropped += 1;
             return;
         }
@@ -299,7 +300,7 @@ impl Lane {
             self.begin(&cut, time, meta, context.breaks);
         }
         let is_usable = self.is_usable() && (meta.key > Key::None || !self.needs_key);
-        self.needs_key = !is_usable && self.id.kind() == TrackKind::Video;
+        self.needs_key = !is_usable && self.id.kind == TrackKind::Video;
         if is_usable {
             self.push(meta, data, time, context);
         } else {
@@ -319,7 +320,7 @@ impl Lane {
     /// Whether the sample lies behind a pause and before the cut that signals it: the reference's key is shown a little later than it comes,
     /// and a segment with that little of audio at its end would be as long as the pause.
     fn is_stray(&mut self, meta: &SampleMeta, before: MediaTime, cuts: &VecDeque<Cut>) -> bool {
-        if self.id.is_audio && self.open.is_some() && before < meta.dts + -(STRETCH_MS_MAX as i64 * 90) {
+        if self.id.is_audio() && self.open.is_some() && before < meta.dts + -(STRETCH_MS_MAX as i64 * 90) {
             self.is_between |= cut_of(cuts, self.newest + 1).is_some_and(|next| next.discontinuity);
         }
         self.is_between
@@ -332,7 +333,7 @@ impl Lane {
         // The key that came with a new init segment may be gone: what refers to it makes no sense.
         let waits = self.needs_key && self.next_init.is_some();
         // After a loss or a late start pictures begin at an entry point.
-        let enters = self.id.is_audio || meta.key > Key::None || (meta.pts == cut.start && !waits);
+        let enters = self.id.is_audio() || meta.key > Key::None || (meta.pts == cut.start && !waits);
         let goes_on = self.open.as_ref().is_some_and(|open| !open.damaged) && !waits;
         (enters || goes_on).then_some(*cut)
     }
@@ -345,7 +346,7 @@ impl Lane {
         self.needs_key = false;
         self.is_between = false;
         // Pictures may begin elsewhere than at the cut's own sample, and other tracks than theirs may have cut.
-        let independent = if self.id.is_audio { cut.independent } else { meta.key == Key::Idr };
+        let independent = if self.id.is_audio() { cut.independent } else { meta.key == Key::Idr };
         self.open = Some(Open {
             cut: Cut { independent, ..*cut },
             pos: self.store.end(),
@@ -358,7 +359,7 @@ impl Lane {
 
     fn switch_init(&mut self, cut: &Cut, breaks: &mut Breaks) {
         let Some(init) = self.next_init.take() else { return };
-        if self.id.kind() == TrackKind::Video {
+        if self.id.kind == TrackKind::Video {
             breaks.add(cut);
         }
         breaks.begin_period(cut);
@@ -372,7 +373,7 @@ impl Lane {
             time,
             composition_offset: offset.min(i32::MAX as u64) as i32,
             // Recovery points too: players that go by this flag (Firefox, AVPlayer) could not begin in a stream without IDR pictures.
-            sync: self.id.is_audio || meta.key > Key::None,
+            sync: self.id.is_audio() || meta.key > Key::None,
             unix_us: meta.pts.unix_us(),
         };
         let codec = init.track.codec;
@@ -434,8 +435,8 @@ impl Lane {
         let frames = ticks_90k(2 * self.clock.as_ref().map_or(0, Clock::frame), timescale);
         let is_near = (media_90k - by_cuts).abs() <= AUDIO_SLACK_TICKS.max(frames);
         // Audio has its own length. Where a part is missing the playlist's time goes on all the same, a SegmentTimeline has a hole.
-        let duration_90k = if self.id.is_audio && is_near { media_90k } else { by_cuts };
-        let duration = if self.id.is_audio { media } else { super::clock::scale(MediaTime(by_cuts), timescale) };
+        let duration_90k = if self.id.is_audio() && is_near { media_90k } else { by_cuts };
+        let duration = if self.id.is_audio() { media } else { super::clock::scale(MediaTime(by_cuts), timescale) };
         CmafSegment {
             segment: Segment { cut: breaks.list(&open.cut), range: open.pos..end_pos.max(open.pos), duration_90k },
             time: open.time,

@@ -28,13 +28,14 @@ mod shared;
 
 pub(super) use clock::scale;
 pub use segment::{CmafSegment, Init, PeriodStart};
-pub use shared::{CmafShared, CmafSnapshot, RenditionSnapshot};
+pub use shared::{CmafShared, CmafSnapshot, Presentation, RenditionSnapshot};
 
 use super::start::{Start, find_start, newest_dts};
 use super::{Feed, Packager, Pulled, Text, TrackRing, dash, hls_fmp4, listed_ticks};
+use crate::es::TrackKind;
 use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
-use crate::es::{TrackId, TrackKind};
+use crate::es::selection::Selection;
 use crate::limits::{PULL_BYTES_MAX, TRACK_LATE_TICKS};
 use crate::ring::es::Cursor;
 use crate::store::Arena;
@@ -129,7 +130,7 @@ impl CmafPackager {
     /// Takes note of rings that came, and of lanes that nothing is left of.
     fn sync(&mut self, feed: &Feed) {
         for ring in &feed.rings {
-            if self.lanes.iter().all(|lane| lane.id.track != ring.id) {
+            if self.lanes.iter().all(|lane| lane.id != ring.id) {
                 // A number that no cut has yet belongs to a track that comes from now on.
                 let first = feed.cuts.back().map_or(0, |cut| cut.segment);
                 let lane = self.lane(feed, ring, ring.ring.range().start, first);
@@ -149,16 +150,15 @@ impl CmafPackager {
             TrackKind::Audio => true,
             TrackKind::Data => false,
         };
-        let id =
-            RenditionId::of(ring.id, track.kind()).filter(|_| is_wanted && Container::Cmaf.carries(track.codec))?;
+        let id = is_wanted.then_some(ring.id).filter(|_| Container::Cmaf.carries(track.codec))?;
         let segment_90k_max = self.config.target_duration_s as i64 * 90_000 + 44_999;
         Some(Lane::new(id, self.arena.clone(), Cursor { next }, first, self.listed_ticks(), segment_90k_max))
     }
 
     /// How far a lane may read: as far as the reference came. `None` for the reference itself.
-    fn reach(&self, feed: &Feed, reference: Option<TrackId>, index: usize) -> Option<MediaTime> {
-        let reference = reference.filter(|id| *id != self.lanes[index].id.track)?;
-        match self.lanes.iter().find(|lane| lane.id.track == reference) {
+    fn reach(&self, feed: &Feed, reference: Option<RenditionId>, index: usize) -> Option<MediaTime> {
+        let reference = reference.filter(|id| *id != self.lanes[index].id)?;
+        match self.lanes.iter().find(|lane| lane.id == reference) {
             Some(lane) => Some(lane.reached()),
             // A reference that CMAF does not carry has cuts all the same.
             None => feed.rings.iter().find(|ring| ring.id == reference).and_then(|ring| newest_dts(&ring.ring)),
@@ -166,13 +166,13 @@ impl CmafPackager {
     }
 
     /// How far the channel's time has come.
-    fn now(&self, feed: &Feed, reference: Option<TrackId>) -> Option<MediaTime> {
+    fn now(&self, feed: &Feed, reference: Option<RenditionId>) -> Option<MediaTime> {
         let cut = feed.cuts.back().map(|cut| cut.start);
-        let reached = self.lanes.iter().find(|lane| Some(lane.id.track) == reference).map(Lane::reached);
+        let reached = self.lanes.iter().find(|lane| Some(lane.id) == reference).map(Lane::reached);
         cut.max(reached)
     }
 
-    fn expire(&mut self, feed: &Feed, reference: Option<TrackId>) {
+    fn expire(&mut self, feed: &Feed, reference: Option<RenditionId>) {
         let now = self.now(feed, reference);
         for lane in &mut self.lanes {
             lane.expire(&mut Context {
@@ -211,7 +211,7 @@ impl CmafPackager {
             _ => Arc::new(self.rendition(lane)),
         });
         let renditions: Vec<Arc<RenditionSnapshot>> = renditions.collect();
-        let was_shown = !before.multivariant.is_empty();
+        let was_shown = before.presentation(&Selection::SOURCE).is_some_and(|shown| !shown.multivariant.is_empty());
         self.shared.publish(self.snapshot(renditions, was_shown, now));
     }
 
@@ -236,13 +236,14 @@ impl CmafPackager {
         };
         let mpd_end = dash::common_end(&renditions);
         let mpd = dash::mpd(self.epoch, self.config.window_ms, &renditions, self.breaks.periods(), mpd_end, now);
-        CmafSnapshot {
-            epoch: self.epoch,
+        let presentation = Presentation {
+            selection: Selection::SOURCE,
             multivariant: text(hls_fmp4::multivariant(self.epoch, &renditions), "fmp4"),
             mpd: text(mpd, "mpd"),
             mpd_end,
-            renditions,
-        }
+            renditions: renditions.iter().map(|rendition| rendition.id).collect(),
+        };
+        CmafSnapshot { epoch: self.epoch, presentations: vec![presentation], renditions }
     }
 }
 
@@ -256,12 +257,12 @@ impl Packager for CmafPackager {
         let mut pulled = Pulled::All;
         let reference = reference_of(feed);
         // The reference first: the others wait for its cuts and its breaks.
-        self.lanes.sort_by_key(|lane| (Some(lane.id.track) != reference, lane.id));
+        self.lanes.sort_by_key(|lane| (Some(lane.id) != reference, lane.id));
         for index in 0..self.lanes.len() {
             let reach = self.reach(feed, reference, index);
             let channel_now = self.now(feed, reference);
             let lane = &mut self.lanes[index];
-            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id.track) else {
+            let Some(ring) = feed.rings.iter().find(|ring| ring.id == lane.id) else {
                 lane.end();
                 continue;
             };
@@ -297,7 +298,7 @@ fn is_presentable(renditions: &[Arc<RenditionSnapshot>], was_shown: bool, is_cau
 }
 
 /// The track whose samples the cuts are made at: the first video, else the first audio.
-fn reference_of(feed: &Feed) -> Option<TrackId> {
+fn reference_of(feed: &Feed) -> Option<RenditionId> {
     let first = |kind| feed.rings.iter().find(|ring| ring.newest_track().is_some_and(|track| track.kind() == kind));
     first(TrackKind::Video).or_else(|| first(TrackKind::Audio)).map(|ring| ring.id)
 }

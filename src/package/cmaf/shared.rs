@@ -2,6 +2,7 @@
 
 use super::segment::{CmafSegment, Init};
 use crate::es::rendition::RenditionId;
+use crate::es::selection::Selection;
 use crate::package::{Text, window};
 use crate::store::StoreShared;
 use crate::timeline::Epoch;
@@ -42,23 +43,43 @@ impl CmafShared {
 #[derive(Clone)]
 pub struct CmafSnapshot {
     pub epoch: Epoch,
+    /// One for each selection that somebody asked for.
+    pub presentations: Vec<Presentation>,
+    /// In the order that playlists list them: video first.
+    pub renditions: Vec<Arc<RenditionSnapshot>>,
+}
+
+/// A selection as players are shown it.
+#[derive(Clone)]
+pub struct Presentation {
+    pub selection: Selection,
     /// HLS: the Multivariant Playlist; empty as long as a rendition has nothing to show.
     pub multivariant: Text,
     /// DASH: the MPD; empty likewise.
     pub mpd: Text,
     /// One past the newest segment number that the MPD lists.
     pub mpd_end: u64,
-    /// In the order that playlists list them: video first.
-    pub renditions: Vec<Arc<RenditionSnapshot>>,
+    /// Its renditions that the snapshot has.
+    pub renditions: Vec<RenditionId>,
 }
 
 impl CmafSnapshot {
     fn empty(epoch: Epoch) -> CmafSnapshot {
-        CmafSnapshot { epoch, multivariant: Text::default(), mpd: Text::default(), mpd_end: 0, renditions: Vec::new() }
+        CmafSnapshot { epoch, presentations: Vec::new(), renditions: Vec::new() }
+    }
+
+    pub fn presentation(&self, selection: &Selection) -> Option<&Presentation> {
+        self.presentations.iter().find(|presentation| presentation.selection == *selection)
     }
 
     pub fn rendition(&self, id: RenditionId) -> Option<&Arc<RenditionSnapshot>> {
         self.renditions.iter().find(|rendition| rendition.id == id)
+    }
+
+    /// One past the newest segment number that every MPD with this rendition lists.
+    pub fn mpd_end(&self, id: RenditionId) -> u64 {
+        let with_it = self.presentations.iter().filter(|presentation| presentation.renditions.contains(&id));
+        with_it.map(|presentation| presentation.mpd_end).min().unwrap_or(0)
     }
 
     /// Bits a second of all renditions together, over what they list.
