@@ -1,7 +1,8 @@
 //! The source thread: asks a programme when its next bytes are due, sleeps until then, and hands them to the server.
 //!
-//! What it deliberately does not do: catch up. When the thread comes late by more than [`LATE_MAX`] (a suspended
-//! laptop, a stopped process), the whole schedule moves on, as the past of a live stream is of no use to anyone.
+//! A thread that comes late (a busy machine) catches up, as an encoder with a buffer does: the stream itself has no hole.
+//! By more than [`LATE_MAX`] (a suspended laptop, a stopped process) the whole schedule moves on, as that much of a live
+//! stream's past is of no use to anyone.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -73,4 +74,4 @@ fn sleep_until(due: Instant, stop: &AtomicBool) -> bool {
 }
 
 /// How late a portion may be before the schedule is moved instead of caught up.
-const LATE_MAX: Duration = Duration::from_millis(500);
+const LATE_MAX: Duration = Duration::from_secs(5);
