@@ -10,7 +10,7 @@ use std::{env, fs, io};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    for version in ["6_0", "7_0"] {
+    for version in ["6_0", "7_0", "8_0"] {
         println!("cargo:rustc-check-cfg=cfg(ffmpeg_{version})");
         if env::var(format!("DEP_FFMPEG_FFMPEG_{version}")).as_deref() == Ok("true") {
             println!("cargo:rustc-cfg=ffmpeg_{version}");

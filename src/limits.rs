@@ -102,6 +102,36 @@ pub const ENCODED_CRF_MAX: u8 = 63;
 pub const ENCODED_AUDIO_KBPS: std::ops::RangeInclusive<u16> = 6..=1_024;
 /// Most channels of encoded sound.
 pub const ENCODED_CHANNELS_MAX: u8 = 8;
+/// Most pixels of a picture that is decoded: 8192 x 4320.
+pub const DECODED_PIXELS_MAX: u32 = 8_192 * 4_320;
+/// An encoder makes a key by itself when none was asked for in this many seconds.
+pub const ENCODED_KEY_SECONDS_MAX: u32 = 20;
+/// Most keys and breaks that an encoder waits for: more than a decoder holds frames.
+pub const ENCODED_MARKS_MAX: usize = 64;
+/// Sound may come this much before or behind its time and just follow, milliseconds: stamps are rounded, and some sources' jump back and forth.
+pub const SOUND_JITTER_MS: i64 = 10;
+/// Up to this much is made up for slowly, milliseconds: too little to be heard as out of step with the picture.
+pub const SOUND_DRIFT_MS: i64 = 60;
+/// A hole up to this long is filled with silence, milliseconds; behind a longer one sound begins anew.
+pub const SOUND_HOLE_MS_MAX: i64 = 2_000;
+/// A worker waits this long for room in an output ring before it drops what it has, milliseconds.
+pub const TRANSCODE_STALL_MS_MAX: u64 = 5_000;
+/// It looks for room, and whether it is stopped, this often, milliseconds.
+pub const TRANSCODE_STALL_STEP_MS: u64 = 5;
+/// A worker without input looks around this often, milliseconds.
+pub const TRANSCODE_LOOK_MS: u64 = 500;
+/// Stack of a worker: libaom and x265 want more than the 1 MiB that H.264 and VP9 do with.
+pub const TRANSCODE_STACK_BYTES: usize = 4 << 20;
+/// The watch looks at workers this often, milliseconds; without any, this often.
+pub const TRANSCODE_WATCH_MS: u64 = 100;
+/// See [`TRANSCODE_WATCH_MS`].
+pub const TRANSCODE_IDLE_WATCH_MS: u64 = 10_000;
+/// A worker's own figures count from then on, milliseconds: its first seconds are backfill.
+pub const TRANSCODE_MEASURED_AFTER_MS: u64 = 8_000;
+/// Most workers of a process.
+pub const TRANSCODE_JOBS_MAX: usize = 1_024;
+/// Seconds after which a refused viewer may ask again.
+pub const TRANSCODE_RETRY_AFTER_S: u32 = 10;
 /// Most rungs of a ladder.
 pub const LADDER_RUNGS_MAX: usize = 6;
 

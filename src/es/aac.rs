@@ -98,6 +98,17 @@ pub fn params(frame: &[u8]) -> Option<AudioParams> {
 }
 
 impl AdtsConfig {
+    /// AAC-LC of a rate and a number of channels that ADTS has an index for.
+    pub fn of(sample_rate: u32, channels: u8) -> Option<AdtsConfig> {
+        let rate_index = SAMPLE_RATES.iter().position(|rate| *rate == sample_rate)? as u8;
+        let channels = match channels {
+            1..=6 => channels,
+            8 => 7,
+            _ => return None,
+        };
+        Some(AdtsConfig { audio_object_type: 2, rate_index, channels })
+    }
+
     /// AudioSpecificConfig (1.6.2.1) with an all-zero GASpecificConfig, two bytes.
     fn write_audio_specific_config(&self, bytes: &mut Vec<u8>) {
         let mut bits = BitWriter::new(bytes);

@@ -26,7 +26,12 @@ impl Container {
         use Codec::*;
         match self {
             Container::Ts => !matches!(codec, Vp8 | Vp9 | Flac),
-            Container::Cmaf => matches!(codec, H264 | H265 | Av1 | Vp9 | Aac | Mp3 | Ac3 | Eac3 | Opus | Flac),
+            Container::Cmaf => matches!(codec, H264 | H265 | Av1 | Vp9 | Vp8 | Aac | Mp3 | Ac3 | Eac3 | Opus | Flac),
         }
+    }
+
+    /// Whether what is encoded to the codec goes into the container: AV1 in TS is carried on as a source sends it, but not written anew.
+    pub fn carries_encoded(self, codec: Codec) -> bool {
+        self.carries(codec) && !(self == Container::Ts && codec == Codec::Av1)
     }
 }

@@ -27,6 +27,7 @@ pub mod opus;
 pub(crate) mod picture;
 pub mod rendition;
 pub mod selection;
+pub mod vp8;
 pub mod vp9;
 
 use crate::time::MediaTime;

@@ -72,6 +72,13 @@ fn control_header(flags: u8, data: &[u8]) -> Option<(usize, usize)> {
     Some((position, au_bytes))
 }
 
+/// Appends the control header of an access unit of `au_bytes`, without trims.
+pub fn write_control_header(au_bytes: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0x7f, 0xe0]);
+    out.extend(std::iter::repeat_n(0xff, au_bytes / 255));
+    out.push((au_bytes % 255) as u8);
+}
+
 /// PCM samples at 48 kHz of an Opus packet without its control header; of a multistream packet, those of its first stream, which the others
 /// equal. `None` for an empty packet, one of no frames, and one over 120 ms (RFC 6716 3.1, 3.2).
 pub fn packet_samples(packet: &[u8]) -> Option<u32> {

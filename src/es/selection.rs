@@ -110,11 +110,10 @@ impl Selection {
         if container == Container::Ts {
             found.extend(of_kind(TrackKind::Data).map(|track| RenditionId::source(track.id, TrackKind::Data)));
         }
-        let codec_of = |id: &RenditionId| match id.encoding {
-            Some(encoding) => Some(encoding.codec()),
-            None => tracks.iter().find(|track| track.id == id.track).map(|track| track.codec),
-        };
-        found.retain(|id| codec_of(id).is_some_and(|codec| container.carries(codec)));
+        found.retain(|id| match id.encoding {
+            Some(encoding) => container.carries_encoded(encoding.codec()),
+            None => tracks.iter().any(|track| track.id == id.track && container.carries(track.codec)),
+        });
         found
     }
 }

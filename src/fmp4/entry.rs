@@ -16,9 +16,9 @@ use crate::es::{AudioParams, Codec, Params, Track, VideoParams};
 pub fn sample_entry(track: &Track) -> Result<Vec<u8>, InitError> {
     use Codec::*;
     match (track.codec, &track.params) {
-        (H264 | H265 | Av1 | Vp9, Some(Params::Video(params))) => visual_entry(track.codec, params),
+        (H264 | H265 | Av1 | Vp9 | Vp8, Some(Params::Video(params))) => visual_entry(track.codec, params),
         (Aac | Mp3 | Ac3 | Eac3 | Opus | Flac, Some(Params::Audio(params))) => audio_entry(track.codec, params),
-        (H264 | H265 | Av1 | Vp9 | Aac | Mp3 | Ac3 | Eac3 | Opus | Flac, _) => {
+        (H264 | H265 | Av1 | Vp9 | Vp8 | Aac | Mp3 | Ac3 | Eac3 | Opus | Flac, _) => {
             Err(InitError::Params("none have come yet"))
         }
         (codec, _) => Err(InitError::Codec(codec.name())),
@@ -37,6 +37,7 @@ fn visual_entry(codec: Codec, params: &VideoParams) -> Result<Vec<u8>, InitError
         Codec::H264 => (b"avc1", avc::config(&params.parameter_sets)?),
         Codec::H265 => (b"hvc1", hevc::config(&params.parameter_sets)?),
         Codec::Av1 => (b"av01", av1::config(&params.parameter_sets)?),
+        Codec::Vp8 => (b"vp08", vp9_config(params)?),
         _ => (b"vp09", vp9_config(params)?),
     };
     let mut out = Vec::with_capacity(256);

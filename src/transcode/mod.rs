@@ -1,68 +1,69 @@
 //! Transcoding on dedicated cores: branches of samples in, encoded samples out, on threads of their own.
 //!
 //! ```text
-//!  session ──Branch──► Transcoder (coordinator: admits, places, watches) ──► worker thread, pinned, one for each source track
-//!                                                                            input ring ─► decode ─► deinterlace ─┬► scale ─► encode ─► output ring
-//!                                                                                                                 └► scale ─► encode ─► output ring
+//!  session ──Branch──► Transcoder (admits, places, stops)
+//!                          │                     one worker thread for each source track, pinned
+//!                          └► worker: input ring ─► decode ─► deinterlace ─┬► scale ─► encode ─► output ring
+//!                                 ▲                                        └► scale ─► encode ─► output ring
+//!                             watch: joins what ended, abandons what hangs, measures what it costs
 //! ```
 //! | file | what it holds |
 //! |---|---|
 //! | `coordinator.rs` | [`Transcoder`]: admission by measured cost, placement, start and stop |
-//! | `cost.rs` | what a job is expected to cost before it was measured |
-//! | `worker.rs` | one thread: branches, their joining, waiting, stopping |
-//! | `watch.rs` | the thread that joins what ended, and abandons what hangs |
-//! | `pipeline.rs` | [`Pipeline`]: one decoder and its encoders, as the worker drives them |
-//! | `video.rs`, `audio.rs` | the two pipelines |
+//! | `cost.rs` | what an output is expected to cost before it was measured |
+//! | `worker.rs` | one thread: its branches, their joining, waiting, stopping |
+//! | `outlet.rs` | the sink that writes to output rings |
+//! | `gauge.rs` | what a worker shows of itself |
+//! | `watch.rs` | the thread that joins workers that ended and abandons those that hang |
+//! | `status.rs` | all of it as the API shows it |
+//! | `pipeline.rs` | [`pipeline::Pipeline`]: one decoder and its encoders, as a worker drives them |
+//! | `video.rs`, `video_output.rs`, `audio.rs`, `audio_output.rs` | the two pipelines |
 //! | `describe.rs` | an encoder's output as a [`crate::es::Track`] |
-//! | `av/` | libav behind safe types; the only place that calls it |
+//! | `av/` | libav behind safe types; nothing else calls it |
 //!
-//! What it deliberately does not do: know about channels' sessions, packagers or viewers.
+//! What it deliberately does not do: know of sessions, packagers or viewers; make a shard wait.
 
+#[cfg(feature = "libav")]
+pub mod audio;
+#[cfg(feature = "libav")]
+mod audio_output;
+#[cfg(feature = "libav")]
+pub mod av;
+mod coordinator;
+mod cost;
+#[cfg(feature = "libav")]
+mod describe;
+mod gauge;
+mod outlet;
 pub mod pipeline;
+pub mod status;
+#[cfg(feature = "libav")]
+pub mod video;
+#[cfg(feature = "libav")]
+mod video_output;
+mod watch;
+mod worker;
 
-use crate::ring::branch::{Branch, OutputId};
+pub use coordinator::{Refused, TranscodeConfig, Transcoder};
+
+use crate::es::{Track, TrackKind};
+use pipeline::{Pipeline, PipelineError};
 use std::sync::Arc;
 
-/// What the transcoding cores may be used for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TranscodeConfig {
-    /// CPU ids that workers are pinned to. Empty: nothing is transcoded.
-    pub cores: Vec<usize>,
-    /// Shards run on the same cores: workers then give way to them.
-    pub cores_are_shared: bool,
-    /// Share of a core that admitted jobs may use together, 0 to 1.
-    pub load_max: f64,
-    /// A worker that is busy with one sample for longer is abandoned, milliseconds.
-    pub hang_ms: u64,
-}
+/// Makes the pipeline of a track, on the worker's own thread.
+pub type OpenPipeline = dyn Fn(&Arc<Track>) -> Result<Box<dyn Pipeline>, PipelineError> + Send + Sync;
 
-/// Why a branch was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct Refused {
-    /// One line, fit for viewers.
-    pub why: Arc<str>,
-    /// Seconds after which it is worth to ask again; `None`: it will not change.
-    pub retry_after_s: Option<u32>,
-}
-
-/// The transcoding cores and what runs on them. One for the process; any thread may call it.
-pub struct Transcoder {
-    config: TranscodeConfig,
-}
-
-impl Transcoder {
-    pub fn new(config: TranscodeConfig) -> Arc<Transcoder> {
-        Arc::new(Transcoder { config })
+/// The pipelines of libav.
+fn open_pipeline(track: &Arc<Track>) -> Result<Box<dyn Pipeline>, PipelineError> {
+    #[cfg(feature = "libav")]
+    match track.kind() {
+        TrackKind::Video => return Ok(Box::new(video::VideoPipeline::open(track)?)),
+        TrackKind::Audio => return Ok(Box::new(audio::AudioPipeline::open(track)?)),
+        TrackKind::Data => {}
     }
-
-    /// Takes a branch: joins it to a worker of the same channel and track where that has room, else starts one. `channel`: for the API and
-    /// the log. Never waits for an encoder to open: what fails later stands in the outputs' progress.
-    pub fn start(&self, _channel: &str, _branch: Branch) -> Result<(), Refused> {
-        let why = if self.config.cores.is_empty() { "transcoding is off" } else { "this build does not transcode" };
-        Err(Refused { why: why.into(), retry_after_s: None })
-    }
-
-    /// Ends these outputs at once, and their workers where nothing else is left.
-    pub fn stop(&self, _outputs: &[OutputId]) {}
+    let what = if track.kind() == TrackKind::Data { "data is not transcoded" } else { "this build does not transcode" };
+    Err(PipelineError(what.into()))
 }
+
+/// Whether this build can transcode at all.
+pub const IS_BUILT_IN: bool = cfg!(feature = "libav");

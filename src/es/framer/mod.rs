@@ -14,12 +14,23 @@ use super::h264::H264;
 use super::h265::H265;
 use super::mpeg2video::Mpeg2Video;
 use super::opus::ChannelMapping;
-use super::{Codec, Key, Params};
+use super::{Codec, Key, Params, VideoParams};
 use crate::limits::PES_BUFFER_KEPT_BYTES;
 use crate::time::Ts33;
 use audio::{AudioFramer, Family};
 use video::VideoFramer;
 use whole::WholeFramer;
+
+/// Parameters of a video track from one access unit, or from parameter sets alone; `None` for codecs that do not come as a byte stream of units, and where
+/// something is missing.
+pub fn params_of(codec: Codec, access_unit: &[u8]) -> Option<VideoParams> {
+    match codec {
+        Codec::H264 => video::params_of(H264::new(), access_unit),
+        Codec::H265 => video::params_of(H265::new(), access_unit),
+        Codec::Mpeg2Video => video::params_of(Mpeg2Video::new(), access_unit),
+        _ => None,
+    }
+}
 
 /// One PES payload, whole, in arrival order.
 #[derive(Clone, Copy, Debug)]

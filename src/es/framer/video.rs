@@ -8,8 +8,8 @@
 
 use super::stamps::{Clock, Stamp, Stamps};
 use super::{Frame, FramerStats, PesPayload};
-use crate::es::nal::StartCodes;
-use crate::es::{Codec, Key, Params};
+use crate::es::nal::{self, StartCodes};
+use crate::es::{Codec, Key, Params, VideoParams};
 use crate::limits::PES_BYTES_MAX;
 
 /// Bytes behind a start code that a codec gets to see when a unit begins: enough for every slice header field that tells pictures apart.
@@ -407,4 +407,18 @@ fn trailing_zeros<C: AccessUnits>(head: &[u8]) -> usize {
 fn first_unit(head: &[u8]) -> Option<&[u8]> {
     let zeros = head.iter().position(|&byte| byte != 0)?;
     (zeros >= 2 && head[zeros] == 1).then(|| &head[zeros + 1..])
+}
+
+/// Runs a codec over the units of one access unit.
+pub(super) fn params_of<C: AccessUnits>(mut codec: C, access_unit: &[u8]) -> Option<VideoParams> {
+    for unit in nal::units(access_unit) {
+        if codec.begin(&unit[..unit.len().min(PREFIX_BYTES)]) == Role::NewSample {
+            codec.open();
+        }
+        codec.end(unit, false);
+    }
+    match codec.params() {
+        Some(Params::Video(video)) => Some(video.clone()),
+        _ => None,
+    }
 }

@@ -1,0 +1,298 @@
+//! One output of an audio pipeline: its clock, its resampler and its encoder.
+
+use super::av::AvError;
+use super::av::frame::{Frame, SoundShape};
+use super::av::resample::Resampler;
+use super::av::sound_encoder::{SoundEncoder, SoundSettings, channels, kbps, sample_rate};
+use super::describe;
+use super::pipeline::Sink;
+use crate::es::aac::AdtsConfig;
+use crate::es::encoding::AudioEncoding;
+use crate::es::{Codec, Key, SampleMeta, Track};
+use crate::limits::{ENCODED_MARKS_MAX, SOUND_DRIFT_MS, SOUND_HOLE_MS_MAX, SOUND_JITTER_MS};
+use crate::ring::branch::OutputId;
+use crate::time::MediaTime;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub(super) struct AudioOutput {
+    id: OutputId,
+    encoding: AudioEncoding,
+    chain: Option<Chain>,
+    /// PTS at or behind which the output says that time broke.
+    breaks: VecDeque<i64>,
+    discontinuity: bool,
+    /// A sample went out.
+    has_begun: bool,
+    newest_pts: i64,
+    announced: Option<Arc<Track>>,
+    failure: Option<String>,
+    /// Framing and payload of the sample in hand.
+    framed: Vec<u8>,
+}
+
+struct Chain {
+    encoder: SoundEncoder,
+    resampler: Resampler,
+    /// The output's time of the next sample that goes into the encoder, in samples since 1970; `None` before the first.
+    next: Option<i64>,
+}
+
+/// What a frame's time stamp says of the samples that come with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// They follow.
+    Follows,
+    /// They follow, and are so many samples late, for which the clock makes up slowly.
+    Drifts(i64),
+    /// So many samples are missing before them.
+    Hole(i64),
+    /// So many samples of them were there before.
+    Overlaps(i64),
+    /// Time broke.
+    Breaks,
+}
+
+impl AudioOutput {
+    pub fn new(id: OutputId, encoding: AudioEncoding) -> AudioOutput {
+        AudioOutput {
+            id,
+            encoding,
+            chain: None,
+            breaks: VecDeque::new(),
+            discontinuity: false,
+            has_begun: false,
+            newest_pts: i64::MIN,
+            announced: None,
+            failure: None,
+            framed: Vec::new(),
+        }
+    }
+
+    pub fn id(&self) -> OutputId {
+        self.id
+    }
+    /// Why it cannot go on.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Notes a sample that goes into the decoder.
+    pub fn mark(&mut self, meta: &SampleMeta) {
+        if meta.discontinuity {
+            self.breaks.push_back(meta.pts.0);
+            if self.breaks.len() > ENCODED_MARKS_MAX {
+                self.breaks.pop_front();
+            }
+        }
+    }
+
+    /// Takes decoded sound.
+    pub fn take(&mut self, frame: &Frame, track: &Arc<Track>, sink: &mut dyn Sink) {
+        if self.failure.is_none()
+            && let Err(error) = self.encode(frame, track, sink)
+        {
+            self.failure = Some(error.to_string());
+        }
+    }
+
+    fn encode(&mut self, frame: &Frame, track: &Arc<Track>, sink: &mut dyn Sink) -> Result<(), AvError> {
+        let shape = frame.sound_shape();
+        if shape.sample_rate == 0 || shape.channels == 0 || frame.samples() == 0 {
+            return Ok(());
+        }
+        self.prepare(&shape, sink)?;
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        if let Some(pts) = frame.pts() {
+            while self.breaks.front().is_some_and(|at| *at <= pts) {
+                self.breaks.pop_front();
+                self.discontinuity = self.has_begun;
+            }
+            if chain.place(pts)? {
+                self.discontinuity |= self.has_begun;
+            }
+        }
+        if chain.next.is_none() {
+            sink.dropped(self.id);
+            return Ok(());
+        }
+        if chain.resampler.push(frame)? {
+            sink.reconfigured(self.id);
+        }
+        self.drain_queue(track, sink)
+    }
+
+    /// Opens the encoder at the first frame, and anew when the source's channels ask for another number.
+    fn prepare(&mut self, shape: &SoundShape, sink: &mut dyn Sink) -> Result<(), AvError> {
+        let codec = self.encoding.codec;
+        let most = match self.encoding.channels_max {
+            0 => shape.channels,
+            most => shape.channels.min(most.into()),
+        };
+        let wanted = channels(codec, most);
+        let opened = self.chain.as_ref().map(|chain| *chain.encoder.settings());
+        if opened.is_some_and(|opened| opened.channels == wanted) {
+            return Ok(());
+        }
+        let sample_rate = opened.map_or(sample_rate(codec, shape.sample_rate), |opened| opened.sample_rate);
+        let kbps = kbps(codec, self.encoding.kbps, wanted);
+        let encoder = SoundEncoder::open(SoundSettings { codec, sample_rate, channels: wanted, kbps })?;
+        if self.chain.is_some() {
+            sink.reconfigured(self.id);
+        }
+        let resampler = Resampler::new(&encoder)?;
+        self.chain = Some(Chain { encoder, resampler, next: None });
+        Ok(())
+    }
+
+    fn drain_queue(&mut self, track: &Arc<Track>, sink: &mut dyn Sink) -> Result<(), AvError> {
+        let Some(mut chain) = self.chain.take() else { return Ok(()) };
+        while let Some(next) = chain.next {
+            let Some(frame) = chain.resampler.next_frame(next)? else { break };
+            chain.encoder.send(frame)?;
+            chain.next = Some(next + chain.encoder.frame_samples() as i64);
+            let settings = *chain.encoder.settings();
+            let delay = chain.encoder.delay_samples();
+            let config = AdtsConfig::of(settings.sample_rate, settings.channels as u8);
+            while let Some(encoded) = chain.encoder.receive()? {
+                // libav counts the delay in: its first packet lies that much before the first sample.
+                let at = if encoded.pts < next - 4 * delay.max(4_096) { next } else { encoded.pts };
+                self.emit(at, encoded.data, &settings, config.as_ref(), track, sink)?;
+            }
+        }
+        self.chain = Some(chain);
+        Ok(())
+    }
+
+    fn emit(
+        &mut self,
+        at: i64,
+        data: &[u8],
+        settings: &SoundSettings,
+        config: Option<&AdtsConfig>,
+        source: &Arc<Track>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), AvError> {
+        let pts = ticks(at, settings.sample_rate);
+        if pts <= self.newest_pts {
+            sink.dropped(self.id);
+            return Ok(());
+        }
+        self.framed.clear();
+        let header_len = frame_header(settings.codec, config, data.len(), &mut self.framed)?;
+        self.framed.extend_from_slice(data);
+        if self.announced.is_none() || self.discontinuity {
+            let track = describe::sound(source, settings.codec, &self.framed, header_len, settings.channels);
+            let track =
+                track.ok_or_else(|| AvError::new("describing what was encoded", "its first frame says too little"))?;
+            if self.announced.as_deref() != Some(&track) {
+                let track = Arc::new(track);
+                self.announced = Some(track.clone());
+                sink.track(self.id, track);
+            }
+        }
+        self.newest_pts = pts;
+        self.has_begun = true;
+        let meta = SampleMeta {
+            pts: MediaTime(pts),
+            dts: MediaTime(pts),
+            key: Key::Idr,
+            discontinuity: std::mem::take(&mut self.discontinuity),
+            header_len,
+            corrupt: false,
+            pcr: None,
+        };
+        sink.sample(self.id, meta, &self.framed);
+        Ok(())
+    }
+}
+
+impl Chain {
+    /// Brings the clock and the queue to where a frame with this PTS belongs; true when time broke.
+    fn place(&mut self, pts: i64) -> Result<bool, AvError> {
+        let rate = i64::from(self.encoder.settings().sample_rate);
+        let at = (i128::from(pts) * i128::from(rate) / 90_000) as i64;
+        let Some(next) = self.next else {
+            self.next = Some(at);
+            return Ok(false);
+        };
+        // Where it would come to lie if it just followed.
+        let expected = next + self.resampler.queued() as i64 + self.resampler.delay();
+        match fit(at - expected, rate) {
+            Fit::Follows => {}
+            // Over two seconds: three samples in a thousand are heard by nobody.
+            Fit::Drifts(late) => {
+                let most = rate * 6 / 1_000;
+                self.resampler.compensate(late.clamp(-most, most) as i32, (2 * rate) as i32);
+            }
+            Fit::Hole(samples) => self.resampler.push_silence(samples as usize)?,
+            Fit::Overlaps(samples) => {
+                let queued = self.resampler.queued().min(samples as usize);
+                self.resampler.skip(queued);
+                if (queued as i64) < samples {
+                    // The encoder has it already: what is too much is given up slowly.
+                    self.resampler.compensate(-(rate * 6 / 1_000) as i32, (2 * rate) as i32);
+                }
+            }
+            Fit::Breaks => {
+                self.resampler.clear();
+                // Time goes forward only.
+                self.next = Some(at.max(next));
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a frame is that comes `late` samples behind where it would follow; negative: before it.
+fn fit(late: i64, rate: i64) -> Fit {
+    let of_ms = |ms: i64| rate * ms / 1_000;
+    match late {
+        late if late.abs() <= of_ms(SOUND_JITTER_MS) => Fit::Follows,
+        late if late.abs() <= of_ms(SOUND_DRIFT_MS) => Fit::Drifts(late),
+        late if late.abs() > of_ms(SOUND_HOLE_MS_MAX) => Fit::Breaks,
+        late if late > 0 => Fit::Hole(late),
+        late => Fit::Overlaps(-late),
+    }
+}
+
+fn ticks(samples: i64, rate: u32) -> i64 {
+    (i128::from(samples) * 90_000 / i128::from(rate.max(1))) as i64
+}
+
+/// Writes what stands before a raw frame in a sample, and says how many bytes that is.
+fn frame_header(codec: Codec, config: Option<&AdtsConfig>, len: usize, out: &mut Vec<u8>) -> Result<u8, AvError> {
+    match codec {
+        Codec::Aac => {
+            let written = config.is_some_and(|config| config.write_adts_header(len, out));
+            if written { Ok(out.len() as u8) } else { Err(AvError::new("framing AAC", "no ADTS header fits")) }
+        }
+        Codec::Opus => {
+            crate::es::opus::write_control_header(len, out);
+            Ok(out.len() as u8)
+        }
+        _ => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_follows_drifts_or_leaves_a_hole() {
+        let cases = [
+            (0, Fit::Follows),
+            (-100, Fit::Follows),
+            (48 * SOUND_DRIFT_MS, Fit::Drifts(48 * SOUND_DRIFT_MS)),
+            (48 * 200, Fit::Hole(9_600)),
+            (-48 * 200, Fit::Overlaps(9_600)),
+            (48 * (SOUND_HOLE_MS_MAX + 1), Fit::Breaks),
+            (i64::MIN + 1, Fit::Breaks),
+        ];
+        for (late, expected) in cases {
+            assert_eq!(fit(late, 48_000), expected, "{late}");
+        }
+    }
+}
