@@ -132,6 +132,32 @@ pub const TRANSCODE_MEASURED_AFTER_MS: u64 = 8_000;
 pub const TRANSCODE_JOBS_MAX: usize = 1_024;
 /// Seconds after which a refused viewer may ask again.
 pub const TRANSCODE_RETRY_AFTER_S: u32 = 10;
+/// Bytes of the ring to a worker, for video: it must hold an access unit.
+pub const TRANSCODE_INPUT_VIDEO_BYTES: usize = 8 << 20;
+/// The same for audio.
+pub const TRANSCODE_INPUT_AUDIO_BYTES: usize = 256 << 10;
+/// Entries of the ring to a worker.
+pub const TRANSCODE_INPUT_ENTRIES: usize = 1_024;
+/// Bytes of the ring from a worker.
+pub const TRANSCODE_OUTPUT_BYTES: std::ops::RangeInclusive<usize> = (1 << 20)..=(64 << 20);
+/// Entries of the ring from a worker.
+pub const TRANSCODE_OUTPUT_ENTRIES: usize = 4_096;
+/// Segments before the newest cut that a new rendition begins with, where the source's ring has them.
+pub const TRANSCODE_BACKFILL_SEGMENTS: usize = 3;
+/// A worker that is further behind loses samples up to the newest key, 90 kHz ticks (15 s).
+pub const TRANSCODE_LAG_TICKS_MAX: i64 = 1_350_000;
+/// Others of a presentation wait for an encoded rendition while it is no further behind than this, 90 kHz ticks.
+pub const TRANSCODE_LATE_TICKS: i64 = TRANSCODE_LAG_TICKS_MAX;
+/// First wait before a transcoder that failed is started again, microseconds; it doubles with every failure.
+pub const TRANSCODE_RETRY_US_MIN: u64 = 500_000;
+/// Longest such wait, microseconds.
+pub const TRANSCODE_RETRY_US_MAX: u64 = 8_000_000;
+/// After so many failures within [`TRANSCODE_FAILURES_WITHIN_US`] viewers are refused for [`TRANSCODE_BREAKER_US`].
+pub const TRANSCODE_FAILURES_MAX: usize = 5;
+/// See [`TRANSCODE_FAILURES_MAX`], microseconds.
+pub const TRANSCODE_FAILURES_WITHIN_US: u64 = 60_000_000;
+/// See [`TRANSCODE_FAILURES_MAX`], microseconds.
+pub const TRANSCODE_BREAKER_US: u64 = 30_000_000;
 /// Most rungs of a ladder.
 pub const LADDER_RUNGS_MAX: usize = 6;
 

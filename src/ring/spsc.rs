@@ -277,6 +277,10 @@ impl Consumer {
     pub fn track_at(&self, seq: Seq) -> Option<&Arc<Track>> {
         self.window.track_at(seq)
     }
+    /// Payload bytes the ring has room for, and entries the window may hold.
+    pub fn capacity(&self) -> (usize, usize) {
+        (self.shared.map.len(), self.entries_max)
+    }
     /// Payload bytes in the window.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -86,8 +86,6 @@ pub(super) struct JobOutput {
     doorbell: Arc<Doorbell>,
     pub frames_seen: u64,
     pub fps: f64,
-    /// Counted in the totals.
-    pub is_counted: bool,
 }
 
 impl Transcoder {
@@ -295,7 +293,6 @@ impl Branch {
                 doorbell: self.doorbell.clone(),
                 frames_seen: 0,
                 fps: 0.0,
-                is_counted: false,
             });
         }
         job.expected += encode;

@@ -5,8 +5,8 @@
 //!  branch 0: ─────────────────────────────────────── K ──► decodes for all from here on
 //!  branch 1:      (backfill, faster than real time)  K     drained, its outputs move to branch 0, its input is dropped
 //! ```
-//! The oldest sample of all branches is always next, so that a branch that catches up is not held up by one that is live. A stopped output is noticed
-//! between two samples, and while waiting.
+//! The first branch goes first, so that what runs keeps real time while another catches up in the time that is left. A stopped output is noticed between two
+//! samples, and while waiting.
 
 use super::OpenPipeline;
 use super::gauge::Gauge;
@@ -194,19 +194,15 @@ impl Worker<'_> {
         self.branches.retain(|branch| !branch.outputs.is_empty());
     }
 
-    /// Works on the oldest entry of all branches; false when there is none.
+    /// Works on one entry, of the first branch that has one; false when none has.
     fn step(&mut self, gauge: &Gauge) -> Result<bool, PipelineError> {
         let ahead: Vec<Ahead> = self.branches.iter_mut().map(Running::ahead).collect();
-        let age = |index: &usize| match ahead[*index] {
-            Ahead::Sample(meta) => (1, meta.dts.0),
-            _ => (0, 0), // Events say what holds for samples, and are due at once.
-        };
-        let ready = (0..ahead.len()).filter(|index| ahead[*index] != Ahead::Nothing);
-        let Some(index) = ready.min_by_key(age) else { return Ok(false) };
-        if index > 0 && ahead[0] == ahead[index] && matches!(ahead[index], Ahead::Sample(meta) if meta.key > Key::None)
-        {
+        let is_at_key = |at: &Ahead| matches!(at, Ahead::Sample(meta) if meta.key > Key::None);
+        let meets = |index: &usize| ahead[*index] == ahead[0] && is_at_key(&ahead[0]);
+        if let Some(index) = (1..ahead.len()).find(meets) {
             return self.join(index, gauge).map(|()| true);
         }
+        let Some(index) = ahead.iter().position(|at| *at != Ahead::Nothing) else { return Ok(false) };
         gauge.samples.fetch_add(1, Ordering::Relaxed);
         gauge.cpu_us.store(cpu_us(), Ordering::Relaxed);
         gauge.queue.store(self.branches.iter().map(|branch| branch.waiting()).sum(), Ordering::Relaxed);
