@@ -12,6 +12,7 @@ mod check;
 mod error;
 mod routes;
 mod secret;
+mod transcode;
 
 pub use crate::origin::OriginUrl;
 pub use channels::{Channel, Header, Origin};
@@ -19,6 +20,7 @@ pub use check::{NUMBERS, NumberRule};
 pub use error::{ConfigError, Located, Problem};
 pub use routes::{RouteFormat, RouteRule};
 pub use secret::Secret;
+pub use transcode::{Auto, Profile, ResolvedProfile, Transcode};
 
 use crate::limits;
 use channels::{ChannelEntry, M3uEntry};
@@ -43,6 +45,10 @@ pub struct Config {
     pub idle: Idle,
     /// Bounds on what clients may take.
     pub limits: Limits,
+    /// Where and when transcoding happens.
+    pub transcode: Transcode,
+    /// `[[profile]]`: encodings by name, beside the built-in ones; at most [`limits::PROFILES_MAX`].
+    pub profiles: Vec<Profile>,
     /// `[[route]]`: formats by User-Agent, before the built-in rules; at most [`limits::ROUTE_RULES_MAX`].
     pub routes: Vec<RouteRule>,
     /// The channels of `[[channel]]`, then those of every `[[m3u]]`, at most [`limits::CHANNELS_MAX`], ids unique.
@@ -264,6 +270,8 @@ struct ConfigFile {
     media: Media,
     idle: Idle,
     limits: Limits,
+    transcode: Transcode,
+    profile: Vec<Profile>,
     route: Vec<RouteRule>,
     channel: Vec<ChannelEntry>,
     m3u: Vec<M3uEntry>,
@@ -295,11 +303,14 @@ impl Config {
             media: written.media,
             idle: written.idle,
             limits: written.limits,
+            transcode: written.transcode,
+            profiles: written.profile,
             routes: written.route,
             ..Config::default()
         };
         check::check(&config, &mut problems);
         routes::check(&config, &mut problems);
+        transcode::check(&config, &mut problems);
         channels::resolve(written.channel, written.m3u, read, &mut config, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(locator.locate(problems)) }
     }

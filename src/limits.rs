@@ -158,6 +158,12 @@ pub const TRANSCODE_FAILURES_MAX: usize = 5;
 pub const TRANSCODE_FAILURES_WITHIN_US: u64 = 60_000_000;
 /// See [`TRANSCODE_FAILURES_MAX`], microseconds.
 pub const TRANSCODE_BREAKER_US: u64 = 30_000_000;
+/// Most `[[profile]]` tables.
+pub const PROFILES_MAX: usize = 64;
+/// Longest name of a profile.
+pub const PROFILE_NAME_BYTES_MAX: usize = 32;
+/// Most selections and renditions of one channel that are wanted at a time.
+pub const WANTS_MAX: usize = 64;
 /// Most rungs of a ladder.
 pub const LADDER_RUNGS_MAX: usize = 6;
 

@@ -6,6 +6,7 @@ use crate::es::selection::Selection;
 use crate::limits::BLOCK_BYTES;
 use crate::package::cmaf::RenditionSnapshot;
 use crate::session::shared::{ChannelState, TrackSummary};
+use crate::transcode::status::Status;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -116,4 +117,10 @@ fn rendition(rendition: &RenditionSnapshot) -> RenditionJson {
 fn render<T: Serialize>(name: &str, rows: &[T]) -> String {
     // Strings and numbers always serialize; an empty object would be an honest answer if they ever did not.
     serde_json::to_string(&BTreeMap::from([(name, rows)])).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// `/api/v1/transcoders`: [`Status`] as it is.
+pub fn transcoders_json(status: &Status) -> String {
+    // Strings and numbers always serialize.
+    serde_json::to_string(status).unwrap_or_else(|_| "{}".to_owned())
 }

@@ -7,8 +7,7 @@ mod json;
 mod page;
 mod prometheus;
 
-use crate::es::selection::Selection;
-pub use json::{channels_json, sessions_json};
+pub use json::{channels_json, sessions_json, transcoders_json};
 pub use page::page_json;
 pub use prometheus::metrics_text;
 
@@ -36,7 +35,7 @@ impl ChannelRow<'_> {
 
     /// The channel's media as it is served, bits a second; 0 without viewers.
     pub fn bits_per_second(&self) -> u64 {
-        let ts = self.view.ts(&Selection::SOURCE).map_or(0, |ts| ts.snapshot().average_bits_per_second);
+        let ts = self.view.ts.first().map_or(0, |(_, ts)| ts.snapshot().average_bits_per_second);
         let cmaf = || self.view.cmaf.as_ref().map_or(0, |cmaf| cmaf.snapshot().average_bits_per_second());
         if ts > 0 { ts } else { cmaf() }
     }

@@ -78,6 +78,8 @@ pub const NUMBERS: &[NumberRule] = &[
     rule("idle.segment_viewer_ms", 1_000, HOUR_MS, "ms", |c| c.idle.segment_viewer_ms),
     rule("idle.keepalive_ms", 1_000, HOUR_MS, "ms", |c| c.idle.keepalive_ms),
     rule("idle.continuous_viewer_ms", 1_000, HOUR_MS, "ms", |c| c.idle.continuous_viewer_ms),
+    rule("transcode.load_percent_max", 1, 100, "percent", |c| c.transcode.load_percent_max),
+    rule("transcode.hang_ms", 1_000, 600_000, "ms", |c| c.transcode.hang_ms),
     rule("limits.connections_per_shard", 1, 1_000_000, "connections", |c| c.limits.connections_per_shard as u64),
     rule("limits.connections_per_address", 0, 1_000_000, "connections", |c| c.limits.connections_per_address as u64),
     rule("limits.request_head_ms", 100, limits::REQUEST_HEAD_MS_MAX, "ms", |c| c.limits.request_head_ms),
@@ -121,22 +123,23 @@ fn check_server(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(key, format!("{address} is the admin address too"), remedy));
         }
     }
-    for (i, core) in server.cores.iter().enumerate() {
-        let key = format!("server.cores[{i}]");
-        if *core >= limits::CPUS_MAX {
-            let remedy = format!("give CPU ids below {}", limits::CPUS_MAX);
-            problems.push(Problem::new(key, format!("there is no CPU {core}"), remedy));
-        } else if server.cores[..i].contains(core) {
-            problems.push(Problem::new(
-                key,
-                format!("CPU {core} is listed twice"),
-                "remove one: a core carries one shard",
-            ));
-        }
-    }
+    check_cores("server.cores", &server.cores, problems);
+    check_cores("transcode.cores", &config.transcode.cores, problems);
     if !server.cores.is_empty() && server.shards > server.cores.len() {
         let what = format!("{} shards do not fit on {} listed cores", server.shards, server.cores.len());
         problems.push(Problem::new("server.shards", what, "list more CPUs in server.cores, or set server.shards = 0"));
+    }
+}
+
+fn check_cores(path: &str, cores: &[usize], problems: &mut Vec<Problem>) {
+    for (i, core) in cores.iter().enumerate() {
+        let key = format!("{path}[{i}]");
+        if *core >= limits::CPUS_MAX {
+            let remedy = format!("give CPU ids below {}", limits::CPUS_MAX);
+            problems.push(Problem::new(key, format!("there is no CPU {core}"), remedy));
+        } else if cores[..i].contains(core) {
+            problems.push(Problem::new(key, format!("CPU {core} is listed twice"), "remove one"));
+        }
     }
 }
 

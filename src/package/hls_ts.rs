@@ -2,7 +2,7 @@
 //! viewers read as well.
 //!
 //! URLs, below `/relay/channel/{id}/`: the multivariant playlist stands there under any name and points to
-//! `{epoch}/ts/media.m3u8`; the media playlist points to `../../{epoch}/ts/{number}.ts`. So its segments resolve as well for a
+//! `{epoch}/ts/media.m3u8`, or `ts_{selection}` where that is not the source as it is; the media playlist points to `../../{epoch}/ts/{number}.ts`. So its segments resolve as well for a
 //! player that still polls the playlist of an epoch before and is answered with the one in force.
 //!
 //! The first segment of an epoch is marked EXT-X-DISCONTINUITY: to a player that comes from the epoch before it is one,
@@ -10,6 +10,7 @@
 
 use super::Text;
 use super::window::{self, Segment, Window};
+use crate::es::selection::Selection;
 use crate::es::{Params, Track};
 use crate::hls::{media, multivariant};
 use crate::timeline::Epoch;
@@ -23,8 +24,8 @@ pub struct TsSnapshot {
     pub epoch: Epoch,
     /// The Media Playlist; empty as long as no segment is complete.
     pub playlist: Text,
-    /// The Multivariant Playlist; empty as long as no segment is complete.
-    pub multivariant: Text,
+    /// Its line in a Multivariant Playlist; `None` as long as no segment is complete.
+    pub variant: Option<multivariant::Variant>,
     /// Segments that are served, listed or not any more, oldest first, numbers consecutive.
     pub segments: Box<[Segment]>,
     /// Bit rate of the largest and of the average listed segment, bits a second; 0 as long as there is none.
@@ -38,7 +39,7 @@ impl TsSnapshot {
         TsSnapshot {
             epoch,
             playlist: Text::default(),
-            multivariant: Text::default(),
+            variant: None,
             segments: Box::default(),
             peak_bits_per_second: 0,
             average_bits_per_second: 0,
@@ -54,7 +55,14 @@ impl TsSnapshot {
 }
 
 /// Renders both playlists for the window as it is.
-pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tracks: &[Arc<Track>]) -> TsSnapshot {
+pub fn render(
+    epoch: Epoch,
+    selection: &Selection,
+    target_duration_s: u64,
+    window: &Window<Segment>,
+    tracks: &[Arc<Track>],
+) -> TsSnapshot {
+    let folder = folder(selection);
     let Some(first) = window.listed().next() else { return TsSnapshot::empty(epoch) };
     let (peak_bits_per_second, average_bits_per_second) = window::rates(window.listed());
     let header = media::Header {
@@ -64,7 +72,7 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tr
         independent_segments: window.listed().all(|s| s.cut.independent),
     };
     let entries = window.listed().map(|segment| media::Entry {
-        uri: SegmentUri { epoch: epoch.id, number: segment.number() },
+        uri: SegmentUri { epoch: epoch.id, folder: &folder, number: segment.number() },
         map: None,
         gap: false,
         duration_90k: segment.duration_90k,
@@ -73,15 +81,13 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tr
     });
     let mut playlist = String::with_capacity(4096);
     media::write(&header, entries, &mut playlist);
-    let variant = variant(epoch, peak_bits_per_second, average_bits_per_second, tracks);
-    let mut multivariant = String::with_capacity(512);
-    multivariant::write(&[], &[variant], false, &mut multivariant);
+    let variant = variant(epoch, &folder, (peak_bits_per_second, average_bits_per_second), tracks);
     let segments: Box<[Segment]> = window.served().cloned().collect();
     let newest = segments.last().map_or(0, Segment::number);
     TsSnapshot {
         epoch,
-        playlist: Text::new(playlist, format!("\"ts-{}-{newest}\"", epoch.id)),
-        multivariant: Text::new(multivariant, format!("\"ts-m-{}-{newest}\"", epoch.id)),
+        playlist: Text::new(playlist, format!("\"{folder}-{}-{newest}\"", epoch.id)),
+        variant: Some(variant),
         segments,
         peak_bits_per_second,
         average_bits_per_second,
@@ -90,20 +96,45 @@ pub fn render(epoch: Epoch, target_duration_s: u64, window: &Window<Segment>, tr
 
 /// Relative URI of a segment.
 #[derive(PartialEq)]
-struct SegmentUri {
+struct SegmentUri<'a> {
     epoch: u64,
+    folder: &'a str,
     number: u64,
 }
 
-impl fmt::Display for SegmentUri {
+impl fmt::Display for SegmentUri<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "../../{}/ts/{}.ts", self.epoch, self.number)
+        write!(f, "../../{}/{}/{}.ts", self.epoch, self.folder, self.number)
     }
 }
 
-fn variant(epoch: Epoch, bandwidth: u64, average_bandwidth: u64, tracks: &[Arc<Track>]) -> multivariant::Variant {
+/// The folder below an epoch where a selection's playlist and segments lie: what [`crate::es::selection::Selection`]'s text names, `ts` for the source as it is.
+fn folder(selection: &Selection) -> String {
+    if *selection == Selection::SOURCE { "ts".into() } else { format!("ts_{selection}") }
+}
+
+/// The Multivariant Playlist over selections, best first: one for a ladder with a rung each, one alone for what is no ladder. `None` while one of them
+/// has no segment.
+pub fn multivariant<'a>(snapshots: impl Iterator<Item = &'a TsSnapshot>) -> Option<Text> {
+    let (mut variants, mut etag) = (Vec::new(), String::from("\"ts-m"));
+    for snapshot in snapshots {
+        variants.push(snapshot.variant.clone()?);
+        let newest = snapshot.segments.last().map_or(0, Segment::number);
+        etag.push_str(&format!("-{}-{newest}", snapshot.epoch.id));
+    }
+    let mut out = String::with_capacity(256 + 256 * variants.len());
+    multivariant::write(&[], &variants, false, &mut out);
+    (!variants.is_empty()).then(|| Text::new(out, etag + "\""))
+}
+
+fn variant(
+    epoch: Epoch,
+    folder: &str,
+    (bandwidth, average_bandwidth): (u64, u64),
+    tracks: &[Arc<Track>],
+) -> multivariant::Variant {
     let mut variant = multivariant::Variant {
-        uri: format!("{}/ts/media.m3u8", epoch.id),
+        uri: format!("{}/{folder}/media.m3u8", epoch.id),
         bandwidth,
         average_bandwidth,
         ..multivariant::Variant::default()

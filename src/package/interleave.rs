@@ -8,7 +8,7 @@ use super::start::{newest_dts, samples};
 use super::{Feed, TrackRing};
 use crate::es::rendition::RenditionId;
 use crate::es::{SampleMeta, Track, TrackKind};
-use crate::limits::LAGGARD_HOLD_TICKS;
+use crate::limits::{LAGGARD_HOLD_TICKS, TRANSCODE_LATE_TICKS};
 use crate::mpegts::mux::pcr::LEAD_TICKS;
 use crate::ring::es::{Cursor, Entry, Next, Seq};
 use crate::ring::rendition::RenditionRing;
@@ -22,6 +22,8 @@ const LATE_START_TICKS: i64 = 72_000;
 /// One track's place in the merge.
 pub struct Lane {
     pub id: RenditionId,
+    /// Of the ring that is read.
+    serial: u64,
     pub kind: TrackKind,
     /// Description in force for the next sample; `None` until one was met.
     pub track: Option<Arc<Track>>,
@@ -56,6 +58,8 @@ pub struct Pick {
 
 #[derive(Default)]
 pub struct Interleave {
+    /// The renditions that are merged.
+    renditions: Vec<RenditionId>,
     lanes: Vec<Lane>,
     begun: Option<MediaTime>,
     events: VecDeque<Event>,
@@ -72,23 +76,39 @@ impl Interleave {
         self.lanes.clear();
         self.events.clear();
         self.begun = Some(dts);
-        for ring in &feed.rings {
+        for ring in feed.rings.iter().filter(|ring| self.renditions.contains(&ring.id)) {
             let next = if ring.id == reference { seq } else { seq_at_dts(&ring.ring, dts) };
             self.lanes.extend(lane(ring, next));
         }
     }
 
+    /// What is merged from now on.
+    pub fn set_renditions(&mut self, renditions: Vec<RenditionId>) {
+        self.renditions = renditions;
+    }
+    pub fn renditions(&self) -> &[RenditionId] {
+        &self.renditions
+    }
+
     /// Takes note of rings that came and went. Call before a run of [`Interleave::next`].
     pub fn sync(&mut self, feed: &Feed) {
         let before = self.lanes.len();
-        self.lanes.retain(|lane| ring_of(feed, lane.id).is_some());
+        self.lanes.retain(|lane| self.renditions.contains(&lane.id) && ring_of(feed, lane.id).is_some());
         if self.lanes.len() < before {
             self.events.push_back(Event::Tracks);
         }
-        for ring in &feed.rings {
-            if self.lanes.iter().all(|lane| lane.id != ring.id) {
-                self.lanes.extend(lane(ring, ring.ring.range().start));
-                self.events.push_back(Event::Tracks);
+        for ring in feed.rings.iter().filter(|ring| self.renditions.contains(&ring.id)) {
+            match self.lanes.iter_mut().find(|lane| lane.id == ring.id) {
+                Some(lane) if lane.serial != ring.serial => {
+                    lane.serial = ring.serial;
+                    lane.cursor.next = ring.ring.range().start;
+                    self.events.push_back(Event::Lost(ring.id, 0));
+                }
+                Some(_) => {}
+                None => {
+                    self.lanes.extend(lane(ring, ring.ring.range().start));
+                    self.events.push_back(Event::Tracks);
+                }
             }
         }
         for lane in &mut self.lanes {
@@ -107,6 +127,9 @@ impl Interleave {
         let ready = self.lanes.iter().enumerate().filter_map(|(i, lane)| Some((i, lane, lane.head?)));
         let (lane, _, meta) = ready.min_by_key(|(i, lane, meta)| (meta.dts, lane.kind != TrackKind::Video, *i))?;
         let ceiling = self.ceiling(meta.pcr.is_some());
+        if self.waits_for_encoder(feed, meta.dts) {
+            return None;
+        }
         if self.lanes[lane].kind == TrackKind::Data {
             return Some(Pick { lane, meta, ceiling });
         }
@@ -114,6 +137,22 @@ impl Interleave {
         let needed = meta.dts + -LEAD_TICKS;
         let waits = needed > ceiling && meta.pcr.is_none_or(|pcr| needed > pcr);
         (!waits).then_some(Pick { lane, meta, ceiling: ceiling.max(needed + 1) })
+    }
+
+    /// Whether a sample has to wait for an encoded rendition, which comes later than the source it is made of, or for the source's picture, whose cuts
+    /// sound alone is cut by. Not for longer than [`TRANSCODE_LATE_TICKS`] of media.
+    fn waits_for_encoder(&self, feed: &Feed, dts: MediaTime) -> bool {
+        let is_encoded = |lane: &&Lane| lane.id.encoding.is_some() && lane.wanted;
+        let lagging = self.lanes.iter().filter(is_encoded).filter(|lane| lane.head.is_none());
+        let oldest = lagging.map(|lane| lane.reached.or(self.begun).unwrap_or(MediaTime(i64::MIN))).min();
+        let picture = super::picture_of(feed)
+            .filter(|ring| self.lanes.iter().all(|lane| lane.kind != TrackKind::Video && lane.id != ring.id));
+        let shown = picture.and_then(|ring| newest_dts(&ring.ring));
+        let newest = || {
+            feed.rings.iter().filter(|ring| ring.id.encoding.is_none()).filter_map(|ring| newest_dts(&ring.ring)).max()
+        };
+        let bound = oldest.into_iter().chain(shown).min();
+        bound.is_some_and(|bound| dts > bound && newest().is_none_or(|newest| newest - bound <= TRANSCODE_LATE_TICKS))
     }
 
     /// What was met on the way to the sample that [`Interleave::next`] named, in order.
@@ -205,6 +244,7 @@ fn lane(ring: &TrackRing, next: Seq) -> Option<Lane> {
     let track = ring.ring.track_at(next)?.clone();
     let mut lane = Lane {
         id: ring.id,
+        serial: ring.serial,
         kind: track.kind(),
         track: None,
         wanted: false,

@@ -20,11 +20,11 @@ mod hls_fmp4;
 pub mod hls_ts;
 pub mod interleave;
 pub mod mpegts;
-mod start;
+pub(crate) mod start;
 pub mod window;
 
 use crate::es::rendition::RenditionId;
-use crate::es::{Track, TrackId};
+use crate::es::{Track, TrackId, TrackKind};
 use crate::limits::WINDOW_TARGETS_MIN;
 use crate::ring::es::EsRing;
 use crate::ring::rendition::RenditionRing;
@@ -47,6 +47,12 @@ impl Feed {
         let is_it = |ring: &&mut TrackRing| ring.id.track == track && ring.id.encoding.is_none();
         self.rings.iter_mut().find(is_it)?.ring.source_mut()
     }
+}
+
+/// The source's picture, at whose samples the cuts are made; `None` for a source without.
+fn picture_of(feed: &Feed) -> Option<&TrackRing> {
+    let is_it = |ring: &&TrackRing| ring.id.kind == TrackKind::Video && ring.id.encoding.is_none();
+    feed.rings.iter().filter(is_it).find(|ring| ring.newest_track().is_some())
 }
 
 /// One rendition's ring. Its newest description is in the ring itself ([`RenditionRing::track_at`]).

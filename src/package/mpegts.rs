@@ -17,6 +17,8 @@ use super::interleave::{Event, Interleave, Pick};
 use super::start::find_start;
 use super::window::{Segment, Window};
 use super::{Feed, Packager, Pulled, listed_ticks};
+use crate::es::rendition::RenditionId;
+use crate::es::selection::Selection;
 use crate::es::{Codec, Key, Params, SampleMeta, Track, TrackId, TrackKind};
 use crate::limits::{AUDIO_PES_BYTES_MAX, AUDIO_PES_TICKS_MAX, FLUSH_BYTES, FLUSH_US, PULL_BYTES_MAX};
 use crate::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
@@ -125,6 +127,7 @@ enum State {
 pub struct TsPackager {
     config: TsPackageConfig,
     epoch: Epoch,
+    selection: Selection,
     store: StoreWriter,
     shared: Arc<TsShared>,
     mux: TsMuxer,
@@ -161,7 +164,17 @@ struct Due {
 impl TsPackager {
     /// A packager that is backfilled from the rings: from the oldest cut on that its window has room for. The first
     /// [`PULL_BYTES_MAX`] of that are muxed and published at once, [`TsPackager::pull`] goes on.
-    pub fn new(arena: Arc<Arena>, config: TsPackageConfig, epoch: Epoch, feed: &Feed, now: Now) -> Self {
+    ///
+    /// `selection` names the folder of its URLs, `renditions` are what it makes of the source.
+    pub fn new(
+        arena: Arc<Arena>,
+        config: TsPackageConfig,
+        epoch: Epoch,
+        selection: Selection,
+        renditions: Vec<RenditionId>,
+        feed: &Feed,
+        now: Now,
+    ) -> Self {
         let store = StoreWriter::new(arena);
         let shared = Arc::new(TsShared {
             store: store.shared().clone(),
@@ -176,6 +189,7 @@ impl TsPackager {
             open: None,
             config,
             epoch,
+            selection,
             store,
             shared,
             lanes: Interleave::default(),
@@ -190,8 +204,14 @@ impl TsPackager {
             due: Due::default(),
             stats: TsPackageStats::default(),
         };
+        packager.lanes.set_renditions(renditions);
         packager.pull(feed, now);
         packager
+    }
+
+    /// What the selection makes of the source's tracks now.
+    pub fn set_renditions(&mut self, renditions: Vec<RenditionId>) {
+        self.lanes.set_renditions(renditions);
     }
 
     /// What viewers read, on any shard.
@@ -230,7 +250,7 @@ impl TsPackager {
 
     /// Finds where to begin and goes there. False when there is no usable cut yet.
     fn start(&mut self, feed: &Feed, from: u64) -> bool {
-        let Some(start) = find_start(feed, from, self.listed_ticks()) else { return false };
+        let Some(start) = find_start(feed, self.lanes.renditions(), from, self.listed_ticks()) else { return false };
         self.lanes.start(feed, start.track, start.seq, start.meta.dts);
         self.set_tracks();
         self.state = State::Running { next: start.segment };
@@ -358,7 +378,10 @@ impl TsPackager {
         let open = || feed.cuts.iter().rev().take_while(|cut| cut.segment >= next);
         let exact = open().find(|cut| cut.start == meta.pts);
         exact.copied().or_else(|| {
-            let overdue = open().find(|cut| kind == self.leading_kind() && meta.pts - cut.start > CUT_OVERDUE_TICKS);
+            // An encoder that has dropped the cut's own sample begins with a key behind it; sound alone is cut between two of its frames.
+            let late =
+                |cut: &&Cut| meta.pts > cut.start && (meta.key == Key::Idr || meta.pts - cut.start > CUT_OVERDUE_TICKS);
+            let overdue = open().find(|cut| kind == self.leading_kind() && late(cut));
             overdue.map(|cut| Cut { independent: meta.key == Key::Idr, ..*cut })
         })
     }
@@ -414,7 +437,8 @@ impl TsPackager {
                     self.joins.pop_front();
                 }
             }
-            let snapshot = hls_ts::render(self.epoch, self.config.target_duration_s, &self.window, &self.tracks);
+            let snapshot =
+                hls_ts::render(self.epoch, &self.selection, self.config.target_duration_s, &self.window, &self.tracks);
             *self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         }
         if due.joins || due.window {

@@ -2,7 +2,7 @@
 
 use super::{Feed, TrackRing};
 use crate::es::rendition::RenditionId;
-use crate::es::{SampleMeta, TrackKind};
+use crate::es::{Key, SampleMeta, TrackKind};
 use crate::ring::es::{Entry, Seq};
 use crate::ring::rendition::RenditionRing;
 use crate::time::MediaTime;
@@ -21,27 +21,40 @@ pub struct Start {
     pub meta: SampleMeta,
 }
 
-/// The oldest cut within the window whose sample is still there and for which no audio was overwritten; where there is none, the
-/// newest whose sample is there.
-pub fn find_start(feed: &Feed, from: u64, listed_ticks: i64) -> Option<Start> {
+/// The oldest cut within the window that `ids` have whole: whose sample is still there, for which no audio was overwritten, and behind which every encoded
+/// rendition has begun. Where there is none, the newest whose sample is there.
+pub fn find_start(feed: &Feed, ids: &[RenditionId], from: u64, listed_ticks: i64) -> Option<Start> {
     let newest = feed.cuts.back()?.start;
     let candidates = feed.cuts.iter().filter(|cut| cut.segment >= from && newest - cut.start <= listed_ticks);
-    let starts = || candidates.clone().filter_map(|cut| start_at(feed, cut));
-    starts().find(|start| has_all(feed, start.meta.dts)).or_else(|| starts().next_back())
+    let starts = || candidates.clone().filter_map(|cut| start_at(feed, ids, cut));
+    starts().find(|start| has_all(feed, ids, start.meta.dts)).or_else(|| starts().next_back())
 }
 
-fn start_at(feed: &Feed, cut: &Cut) -> Option<Start> {
-    let rings = |kind| feed.rings.iter().filter(move |ring| kind_of(ring) == Some(kind));
-    let found = |ring: &TrackRing| {
-        let (seq, meta) = find_cut(&ring.ring, cut.start)?;
-        Some(Start { segment: cut.segment, track: ring.id, seq, meta })
+fn start_at(feed: &Feed, ids: &[RenditionId], cut: &Cut) -> Option<Start> {
+    let rings = || feed.rings.iter().filter(|ring| ids.contains(&ring.id));
+    let has_begun = |ring: &TrackRing| {
+        let oldest = samples(&ring.ring).next().map(|(_, meta)| meta.pts);
+        oldest.is_some_and(|oldest| oldest - cut.start <= AUDIO_LATE_TICKS) && find_cut(ring, cut.start).is_some()
     };
-    rings(TrackKind::Video).find_map(found).or_else(|| rings(TrackKind::Audio).find_map(found))
+    let encoded = ids.iter().filter(|id| id.encoding.is_some());
+    if !encoded.clone().all(|id| rings().find(|ring| ring.id == *id).is_some_and(has_begun)) {
+        return None;
+    }
+    let of_kind = |kind| rings().filter(move |ring| kind_of(ring) == Some(kind));
+    let has_video = of_kind(TrackKind::Video).next().is_some();
+    let found = |ring: &TrackRing| {
+        let (seq, meta) = find_cut(ring, cut.start)?;
+        // Sound cuts a picture's segments only where it stood in for it.
+        let fits = meta.pts == cut.start || ring.id.kind == TrackKind::Video || !has_video;
+        fits.then_some(Start { segment: cut.segment, track: ring.id, seq, meta })
+    };
+    of_kind(TrackKind::Video).find_map(found).or_else(|| of_kind(TrackKind::Audio).find_map(found))
 }
 
 /// Whether all audio from `dts` on is still there.
-fn has_all(feed: &Feed, dts: MediaTime) -> bool {
-    feed.rings.iter().filter(|ring| kind_of(ring) == Some(TrackKind::Audio)).all(|ring| {
+fn has_all(feed: &Feed, ids: &[RenditionId], dts: MediaTime) -> bool {
+    let is_audio = |ring: &&TrackRing| ids.contains(&ring.id) && kind_of(ring) == Some(TrackKind::Audio);
+    feed.rings.iter().filter(is_audio).all(|ring| {
         let overwrote = ring.ring.range().start > 0;
         !overwrote || oldest_dts(&ring.ring).is_none_or(|oldest| oldest - dts <= AUDIO_LATE_TICKS)
     })
@@ -51,9 +64,13 @@ fn kind_of(ring: &TrackRing) -> Option<TrackKind> {
     ring.newest_track().map(|track| track.kind())
 }
 
-/// Sequence number and time stamps of the reference sample that begins a cut at `start`; `None` when the ring lost it.
-fn find_cut(ring: &RenditionRing, start: MediaTime) -> Option<(Seq, SampleMeta)> {
-    samples(ring).find(|(_, meta)| meta.pts == start)
+/// Sequence number and time stamps of the sample that begins a segment cut at `start`: the one with that PTS, and where the cut was made at another track's
+/// sample, or at one that an encoder has dropped, the next that may begin one. `None` when the ring lost it, or it is yet to come.
+fn find_cut(ring: &TrackRing, start: MediaTime) -> Option<(Seq, SampleMeta)> {
+    let exact = samples(&ring.ring).find(|(_, meta)| meta.pts == start);
+    let is_own = ring.id.kind == TrackKind::Video && ring.id.encoding.is_none();
+    exact
+        .or_else(|| samples(&ring.ring).filter(|_| !is_own).find(|(_, meta)| meta.pts >= start && meta.key > Key::None))
 }
 
 /// DTS of the oldest sample that is left.

@@ -68,6 +68,8 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Frames dropped: out of order, damaged, or too late.
     pub dropped: AtomicU64,
+    /// Samples of the source left out because the transcoder was too slow.
+    pub skipped: AtomicU64,
     /// Times the encoder was set up anew for another size, format or rate.
     pub reconfigured: AtomicU64,
 }

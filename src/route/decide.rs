@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 use super::RouteError;
-use super::headers::{Accept, CodecWish, Named, Protocol, containers};
+use super::ask::Ask;
+use super::decodes;
+use super::headers::{Accept, CodecSet, CodecWish, Named, Protocol, containers};
 use super::rules::{Rules, fallback, sibling};
 use crate::es::carriage::Container;
 use crate::http::fields::Field;
@@ -58,8 +60,12 @@ pub struct Choice {
     pub why: Cow<'static, str>,
     /// The URL alone decided: the answer is the same for every client, and may be cached.
     pub by_url: bool,
-    /// Codecs that the client asks for.
+    /// Codecs that the client asks for in headers.
     pub wish: CodecWish,
+    /// What the request asks to be made.
+    pub ask: Ask,
+    /// What the client is known to decode.
+    pub decodes: CodecSet,
 }
 
 /// What is given where nothing tells, best first: every browser and phone plays it, and so does every tool that reads HLS.
@@ -108,11 +114,19 @@ pub fn hls(why: &'static str, client: &Client<'_>, rules: &Rules) -> Choice {
 impl Choice {
     /// The format that the URL names.
     pub fn by_url(format: Format, why: &'static str) -> Choice {
-        Choice { format, fallback: None, why: why.into(), by_url: true, wish: CodecWish::default() }
+        Choice {
+            format,
+            fallback: None,
+            why: why.into(),
+            by_url: true,
+            wish: CodecWish::default(),
+            ask: Ask::default(),
+            decodes: decodes::everything(),
+        }
     }
 
     fn of(format: Format, fallback: Option<Format>, why: impl Into<Cow<'static, str>>, client: &Client<'_>) -> Choice {
-        Choice { format, fallback, why: why.into(), by_url: false, wish: wish(client) }
+        Choice { fallback, why: why.into(), by_url: false, wish: wish(client), ..Choice::by_url(format, "") }
     }
 
     /// Goes over to the one container that carries what the codec fields ask for, where there is one.

@@ -3,8 +3,11 @@
 //! What it deliberately does not do: know whether the channel exists or lives, or answer.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod decide;
+mod decodes;
 mod headers;
+pub mod profiles;
 pub mod rules;
 mod settle;
 
@@ -14,6 +17,7 @@ use crate::es::rendition::RenditionId;
 use crate::es::selection::Selection;
 use crate::http::url::{Target, UrlError};
 use crate::metrics::Format;
+use ask::Ask;
 use decide::{Choice, Client};
 use headers::Named;
 use rules::Rules;
@@ -39,6 +43,8 @@ pub enum Route {
     ApiChannels,
     /// `/api/v1/sessions`, admin listener only.
     ApiSessions,
+    /// `/api/v1/transcoders`, admin listener only.
+    ApiTranscoders,
     /// `/`
     Index,
     /// `/web/{file}`: what the page is made of.
@@ -67,6 +73,16 @@ pub enum RouteError {
     NotFound,
     #[error("unknown format: use hls, hls-ts, hls-fmp4, fmp4, dash, mpegts, ts or auto")]
     UnknownFormat,
+    #[error("unknown video: use h264, h265, vp9, vp8, av1, mpeg2, copy or none")]
+    UnknownVideo,
+    #[error("unknown audio: use aac, opus, mp3, mp2, ac3, eac3, copy or none")]
+    UnknownAudio,
+    #[error(
+        "unknown profile: the configuration names what there is, by default high, medium, low, ladder and audio-only"
+    )]
+    UnknownProfile,
+    #[error("neither video nor audio is asked for")]
+    NothingAsked,
     #[error(transparent)]
     BadUrl(UrlError),
 }
@@ -81,6 +97,7 @@ pub fn route(target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<R
         b"/metrics" => return Ok(Route::Metrics),
         b"/api/v1/channels" => return Ok(Route::ApiChannels),
         b"/api/v1/sessions" => return Ok(Route::ApiSessions),
+        b"/api/v1/transcoders" => return Ok(Route::ApiTranscoders),
         b"/relay/time" => return Ok(Route::Time),
         _ => {}
     }
@@ -130,6 +147,12 @@ fn in_rendition(rendition: RenditionId, file: &str) -> Option<Resource> {
 
 /// A channel's entry point. An extension says the protocol; for HLS the `format` parameter may still say which segments.
 fn entry(name: &str, target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<Choice, RouteError> {
+    let choice = format_of(name, target, client, rules)?;
+    let ask = Ask::of(target, &rules.profiles)?;
+    Ok(Choice { ask, decodes: rules.decodes(client.user_agent), ..choice })
+}
+
+fn format_of(name: &str, target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<Choice, RouteError> {
     Ok(match name {
         "stream" => decide::decide(parameter(target, "format")?.as_deref(), client, rules)?,
         "index.m3u8" => match parameter(target, "format")?.as_deref().and_then(Named::parameter) {

@@ -6,6 +6,9 @@
 //! What it deliberately does not do: tell versions of a browser apart, or know what a client decodes.
 #![forbid(unsafe_code)]
 
+use super::decodes;
+use super::headers::CodecSet;
+use super::profiles::Profiles;
 use crate::limits::ROUTE_USER_AGENT_BYTES_MAX;
 use crate::metrics::Format::{self, Dash, HlsFmp4, HlsTs, MpegTs};
 use memchr::memmem::Finder;
@@ -26,6 +29,8 @@ pub struct OwnRule {
 #[derive(Clone, Debug)]
 pub struct Rules {
     tried: Vec<Prepared>,
+    /// What may be made of sources.
+    pub profiles: Profiles,
 }
 
 impl Default for Rules {
@@ -39,6 +44,8 @@ impl Default for Rules {
 #[derive(Clone, Debug)]
 struct Prepared {
     why: Cow<'static, str>,
+    /// Name of the built-in rule; `None` for one of the operator's.
+    built_in: Option<&'static str>,
     all: Vec<Finder<'static>>,
     any: Vec<Finder<'static>>,
     not: Vec<Finder<'static>>,
@@ -58,7 +65,12 @@ impl Rules {
     /// The operator's rules, then the built-in ones.
     pub fn new(own: impl IntoIterator<Item = OwnRule>) -> Rules {
         let own = own.into_iter().enumerate().map(|(index, rule)| Prepared::own(index + 1, rule));
-        Rules { tried: own.chain(BUILT_IN.iter().map(Prepared::built_in)).collect() }
+        Rules { tried: own.chain(BUILT_IN.iter().map(Prepared::built_in)).collect(), profiles: Profiles::default() }
+    }
+
+    /// The same rules, with what may be made of sources.
+    pub fn with_profiles(self, profiles: Profiles) -> Rules {
+        Rules { profiles, ..self }
     }
 
     /// The first rule that this User-Agent matches; `None` for an empty one and for tools that play nothing, such as curl.
@@ -67,13 +79,28 @@ impl Rules {
             return None;
         }
         let mut lower = [0; ROUTE_USER_AGENT_BYTES_MAX];
-        let len = user_agent.len().min(lower.len());
-        let agent = &mut lower[..len];
-        agent.copy_from_slice(&user_agent[..len]);
-        agent.make_ascii_lowercase();
+        let agent = lower_case(user_agent, &mut lower);
         let rule = self.tried.iter().find(|rule| rule.matches(agent))?;
         Some(Found { why: rule.why.clone(), prefers: &rule.prefers })
     }
+
+    /// What such a client is known to decode, whatever the operator's rules give it.
+    pub(super) fn decodes(&self, user_agent: &[u8]) -> CodecSet {
+        let mut lower = [0; ROUTE_USER_AGENT_BYTES_MAX];
+        let agent = lower_case(user_agent, &mut lower);
+        let mut built_in = self.tried.iter().filter_map(|rule| Some((rule.built_in?, rule)));
+        let found = built_in.find(|(_, rule)| !agent.is_empty() && rule.matches(agent));
+        found.map_or_else(decodes::everything, |(name, _)| decodes::of(name, agent))
+    }
+}
+
+/// The first bytes of a User-Agent, in lower case.
+fn lower_case<'a>(user_agent: &[u8], into: &'a mut [u8; ROUTE_USER_AGENT_BYTES_MAX]) -> &'a [u8] {
+    let len = user_agent.len().min(into.len());
+    let agent = &mut into[..len];
+    agent.copy_from_slice(&user_agent[..len]);
+    agent.make_ascii_lowercase();
+    agent
 }
 
 impl Prepared {
@@ -85,13 +112,14 @@ impl Prepared {
         let texts = rule.user_agent.iter().filter(|text| !text.is_empty());
         let any = texts.map(|text| Finder::new(text.to_ascii_lowercase().as_bytes()).into_owned()).collect();
         let prefers = vec![rule.format, sibling(rule.format)].into();
-        Prepared { why: why.into(), all: Vec::new(), any, not: Vec::new(), prefers }
+        Prepared { why: why.into(), built_in: None, all: Vec::new(), any, not: Vec::new(), prefers }
     }
 
     fn built_in(rule: &'static Rule) -> Prepared {
         let finders = |texts: &'static [&'static str]| texts.iter().map(|text| Finder::new(text.as_bytes())).collect();
         Prepared {
             why: format!("User-Agent: {}", rule.name).into(),
+            built_in: Some(rule.name),
             all: finders(rule.all),
             any: finders(rule.any),
             not: finders(rule.not),

@@ -1,12 +1,16 @@
 //! A decision meets the source: what of it the format carries, what is left out and why, or that nothing is left.
 //!
-//! What it deliberately does not do: judge whether the client can decode a codec; it only asks for some, if at all.
+//! What it deliberately does not do: place or start what is to be made.
 #![forbid(unsafe_code)]
 
+use super::ask::Wanted;
 use super::decide::Choice;
+use super::decodes;
 use super::headers::CodecSet;
+use super::profiles::Profiles;
 use crate::es::carriage::Container;
-use crate::es::selection::Selection;
+use crate::es::encoding::{AudioEncoding, VideoEncoding};
+use crate::es::selection::{Pick, Selection};
 use crate::es::{Codec, TrackKind};
 use crate::metrics::Format;
 use std::fmt::Write as _;
@@ -17,7 +21,9 @@ pub struct Settled {
     pub format: Format,
     /// What of the source, and made of it.
     pub selection: Selection,
-    /// The value of `X-Relay-Decision`: format, reason, and what was left out, for example
+    /// The URL alone decided: the answer is the same for every client.
+    pub by_url: bool,
+    /// The value of `X-Relay-Decision`: format, reason, what is made, and what was left out, for example
     /// `hls-fmp4; User-Agent: Safari; without mp2: not carried in CMAF`. One line of printable ASCII.
     pub decision: String,
 }
@@ -27,43 +33,206 @@ pub struct Settled {
 #[error("{0}")]
 pub struct NothingLeft(pub String);
 
+/// What becomes of a source in one format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    format: Format,
+    selection: Selection,
+    /// Whether a picture, and sound, is left that the client decodes.
+    keeps: (bool, bool),
+    /// Whether that is the source's own.
+    copies: (bool, bool),
+}
+
+/// What can be made for a client that says nothing, best first.
+const VIDEO_ORDER: [Codec; 6] = [Codec::H264, Codec::Vp9, Codec::Av1, Codec::H265, Codec::Vp8, Codec::Mpeg2Video];
+const AUDIO_ORDER: [Codec; 6] = [Codec::Aac, Codec::Opus, Codec::Mp3, Codec::Ac3, Codec::Eac3, Codec::Mp2];
+
 impl Choice {
     /// Fits the choice to the source's audio and video codecs; those of data tracks are passed over. An empty `source` is one that is
     /// not known yet, and no objection.
     ///
-    /// Picture goes before sound: the fallback is taken when the format leaves no video of a source, or no sound, and the fallback does.
+    /// What the request asks for by parameters is made, or refused. Else the source's own is taken where container and client take it, and what they take is
+    /// made of it where that is allowed. Picture goes before sound, and both before not having to make them: the fallback is taken when it keeps more.
     /// A track that the container cannot carry is left out by name. One that the client did not ask for is named too, but stays in
     /// playlists, which all viewers share.
     ///
     /// # Errors
-    /// [`NothingLeft`] when no track is left in any format of the choice, or `X-Video-Codec` asks for none of the source's video: nothing
-    /// is transcoded.
-    pub fn settle(&self, source: &[Codec]) -> Result<Settled, NothingLeft> {
+    /// [`NothingLeft`] when no track is left in any format of the choice, or what is asked for cannot be had.
+    pub fn settle(&self, source: &[Codec], profiles: &Profiles) -> Result<Settled, NothingLeft> {
         let source: CodecSet = source.iter().copied().filter(|codec| codec.kind() != TrackKind::Data).collect();
-        let has_video = |set: &dyn Fn(Codec) -> bool| source.iter().any(|c| c.kind() == TrackKind::Video && set(c));
-        let has = |set: &dyn Fn(Codec) -> bool| source.iter().any(set);
-        if has_video(&|_| true) && !has_video(&|codec| self.wish.takes(codec)) {
+        let plan = self.best_plan(source, profiles, self.decodes)?;
+        // What only this client does not decode says nothing of others.
+        let by_url = self.by_url && self.best_plan(source, profiles, decodes::everything()).as_ref() == Ok(&plan);
+        let (format, selection) = (plan.format, plan.selection);
+        Ok(Settled { format, selection, by_url, decision: self.explain(&plan, source) })
+    }
+
+    fn best_plan(&self, source: CodecSet, profiles: &Profiles, decodes: CodecSet) -> Result<Plan, NothingLeft> {
+        let first = self.plan(self.format, source, profiles, decodes);
+        let Some(fallback) = self.fallback else { return first };
+        let other = self.plan(fallback, source, profiles, decodes);
+        let grade = |plan: &Plan| (plan.keeps, plan.copies);
+        match (first, other) {
+            (Ok(first), Ok(other)) if grade(&other) > grade(&first) => Ok(other),
+            (Err(_), Ok(other)) => Ok(other),
+            (first, _) => first,
+        }
+    }
+
+    fn plan(
+        &self,
+        format: Format,
+        source: CodecSet,
+        profiles: &Profiles,
+        decodes: CodecSet,
+    ) -> Result<Plan, NothingLeft> {
+        let container = format.container();
+        let of_kind = |kind| source.iter().filter(move |codec| codec.kind() == kind);
+        let fits = |codec: &Codec| container.carries(*codec) && self.wish.takes(*codec);
+        let plays = |codec: &Codec| fits(codec) && decodes.contains(*codec);
+        let video = self.video(container, source, profiles, decodes)?;
+        let audio = self.audio(container, source, profiles, decodes)?;
+        let has_video = of_kind(TrackKind::Video).next().is_some();
+        let rungs = match format {
+            // One stream cannot switch.
+            Format::MpegTs => &video[..video.len().min(1)],
+            _ => &video[..],
+        };
+        let selection = Selection::ladder(rungs, audio);
+        let made = |encodes: bool, kind| encodes || of_kind(kind).any(|codec| fits(&codec));
+        let encodes_video = rungs.iter().any(|pick| *pick != Pick::Copy);
+        let encodes_audio = matches!(audio, Some(Pick::Encode(_)));
+        let (has_picture, has_sound) = (
+            has_video && !rungs.is_empty() && made(encodes_video, TrackKind::Video),
+            audio.is_some() && made(encodes_audio, TrackKind::Audio),
+        );
+        if source.iter().next().is_some() && !has_picture && !has_sound {
             return Err(self.nothing_left(source));
         }
-        let left = |format: Format| move |codec| format.container().carries(codec) && self.wish.takes(codec);
-        // A picture before sound, and both before one of them.
-        let keeps = |format| {
-            let has_kind = |kind| source.iter().any(|codec| codec.kind() == kind && left(format)(codec));
-            (has_kind(TrackKind::Video), has_kind(TrackKind::Audio))
-        };
-        let format = match self.fallback {
-            Some(fallback) if keeps(fallback) > keeps(self.format) => fallback,
-            _ => self.format,
-        };
-        if has(&|_| true) && !has(&left(format)) {
-            return Err(self.nothing_left(source));
+        let plays_kind = |kind| of_kind(kind).any(|codec| plays(&codec));
+        Ok(Plan {
+            format,
+            selection,
+            keeps: (
+                has_picture && (encodes_video || plays_kind(TrackKind::Video)),
+                has_sound && (encodes_audio || plays_kind(TrackKind::Audio)),
+            ),
+            copies: (has_picture && !encodes_video, has_sound && !encodes_audio),
+        })
+    }
+
+    /// What is made of the source's picture.
+    fn video(
+        &self,
+        container: Container,
+        source: CodecSet,
+        profiles: &Profiles,
+        decodes: CodecSet,
+    ) -> Result<Vec<Pick<VideoEncoding>>, NothingLeft> {
+        let videos: Vec<Codec> = source.iter().filter(|codec| codec.kind() == TrackKind::Video).collect();
+        let Some(own) = videos.first().copied() else { return Ok(vec![Pick::Copy]) };
+        let of_profile: Option<Vec<_>> = self.ask.profile.map(|profile| profile.rungs().collect());
+        match self.ask.video {
+            Some(Wanted::None) => return Ok(Vec::new()),
+            Some(Wanted::Copy) if container.carries(own) => return Ok(vec![Pick::Copy]),
+            Some(Wanted::Copy) => return Err(not_carried(own, container)),
+            Some(Wanted::Codec(codec)) if of_profile.is_none() && codec == own && container.carries(own) => {
+                return Ok(vec![Pick::Copy]);
+            }
+            Some(Wanted::Codec(codec)) => {
+                let plain = profiles.video(codec).ok_or_else(|| not_made(codec))?;
+                if !container.carries_encoded(codec) {
+                    return Err(not_carried(codec, container));
+                }
+                let recoded = |pick| match pick {
+                    Pick::Encode(encoding) => Pick::Encode(VideoEncoding { codec, ..encoding }),
+                    Pick::Copy => Pick::Encode(plain),
+                };
+                let rungs = of_profile.unwrap_or_else(|| vec![Pick::Encode(plain)]);
+                return Ok(rungs.into_iter().map(recoded).collect());
+            }
+            None => {}
         }
-        Ok(Settled { format, selection: Selection::SOURCE, decision: self.explain(format, source) })
+        if let Some(rungs) = of_profile {
+            let carried = |pick: &Pick<VideoEncoding>| match pick {
+                Pick::Encode(encoding) => container.carries_encoded(encoding.codec),
+                Pick::Copy => container.carries(own),
+            };
+            return match rungs.iter().find(|pick| !carried(pick)) {
+                Some(Pick::Encode(encoding)) => Err(not_carried(encoding.codec, container)),
+                Some(Pick::Copy) => Err(not_carried(own, container)),
+                None => Ok(rungs),
+            };
+        }
+        let takes = |codec: Codec| self.wish.takes(codec) && decodes.contains(codec);
+        if videos.iter().any(|codec| takes(*codec) && container.carries(*codec)) {
+            return Ok(vec![Pick::Copy]);
+        }
+        let is_wished = self.wish.video.is_some();
+        let may = is_wished && profiles.is_enabled() || profiles.is_automatic(TrackKind::Video);
+        let made = VIDEO_ORDER.into_iter().filter(|_| may).filter(|codec| takes(*codec));
+        let made = made.filter(|codec| container.carries_encoded(*codec)).find_map(|codec| profiles.video(codec));
+        match made {
+            Some(encoding) => Ok(vec![Pick::Encode(encoding)]),
+            None if is_wished && !videos.iter().any(|codec| self.wish.takes(*codec)) => Err(self.nothing_left(source)),
+            None => Ok(vec![Pick::Copy]),
+        }
+    }
+
+    /// What is made of the source's sound.
+    fn audio(
+        &self,
+        container: Container,
+        source: CodecSet,
+        profiles: &Profiles,
+        decodes: CodecSet,
+    ) -> Result<Option<Pick<AudioEncoding>>, NothingLeft> {
+        let audios: Vec<Codec> = source.iter().filter(|codec| codec.kind() == TrackKind::Audio).collect();
+        if audios.is_empty() {
+            return Ok(Some(Pick::Copy));
+        }
+        match self.ask.audio {
+            Some(Wanted::None) => return Ok(None),
+            Some(Wanted::Copy) => return Ok(Some(Pick::Copy)),
+            Some(Wanted::Codec(codec)) => {
+                let encoding = profiles.audio(codec).ok_or_else(|| not_made(codec))?;
+                return match container.carries_encoded(codec) {
+                    true => Ok(Some(Pick::Encode(encoding))),
+                    false => Err(not_carried(codec, container)),
+                };
+            }
+            None => {}
+        }
+        if let Some(profile) = self.ask.profile {
+            return match profile.audio {
+                Some(Pick::Encode(encoding)) if !container.carries_encoded(encoding.codec) => {
+                    Err(not_carried(encoding.codec, container))
+                }
+                audio => Ok(audio),
+            };
+        }
+        let takes = |codec: Codec| self.wish.takes(codec) && decodes.contains(codec);
+        if audios.iter().any(|codec| takes(*codec) && container.carries(*codec)) {
+            return Ok(Some(Pick::Copy));
+        }
+        let may = self.wish.audio.is_some() && profiles.is_enabled() || profiles.is_automatic(TrackKind::Audio);
+        let made = AUDIO_ORDER.into_iter().filter(|_| may).filter(|codec| takes(*codec));
+        let made = made.filter(|codec| container.carries_encoded(*codec)).find_map(|codec| profiles.audio(codec));
+        Ok(Some(made.map_or(Pick::Copy, Pick::Encode)))
     }
 
     /// The value of `X-Relay-Decision`.
-    fn explain(&self, format: Format, source: CodecSet) -> String {
+    fn explain(&self, plan: &Plan, source: CodecSet) -> String {
+        let format = plan.format;
         let mut text = format!("{}; {}", format.name(), self.why);
+        self.explain_made(plan, source, &mut text);
+        // What is made of a track is not left out.
+        let made = |kind| match kind {
+            TrackKind::Video => plan.selection.rungs().all(|pick| pick != Pick::Copy),
+            _ => plan.selection.audio != Some(Pick::Copy),
+        };
+        let source: CodecSet = source.iter().filter(|codec| !made(codec.kind())).collect();
         if format != self.format {
             let _ = write!(text, "; not {}", self.format.name());
             note(
@@ -89,6 +258,33 @@ impl Choice {
             }
         }
         text
+    }
+
+    /// What is made, of what, and for whose sake.
+    fn explain_made(&self, plan: &Plan, source: CodecSet, text: &mut String) {
+        for encoding in plan.selection.encodings() {
+            let kind = encoding.kind();
+            let asked = match kind {
+                TrackKind::Video => self.ask.video.is_some(),
+                _ => self.ask.audio.is_some(),
+            };
+            let of = || source.iter().filter(|codec| codec.kind() == kind);
+            if of().next().is_none() {
+                continue;
+            }
+            let why =
+                match (asked || self.ask.profile.is_some(), of().any(|codec| plan.format.container().carries(codec))) {
+                    (true, _) => "asked for".to_owned(),
+                    (_, true) if of().all(|codec| self.wish.takes(codec)) => {
+                        "the client does not decode that".to_owned()
+                    }
+                    (_, true) => "asked for by a header".to_owned(),
+                    (_, false) => format!("not carried in {}", container_name(plan.format)),
+                };
+            let _ = write!(text, "; {encoding}");
+            note(text, of(), " of ", "");
+            let _ = write!(text, ": {why}");
+        }
     }
 
     fn nothing_left(&self, source: CodecSet) -> NothingLeft {
@@ -120,6 +316,24 @@ impl Choice {
         }
         NothingLeft(text)
     }
+}
+
+fn not_carried(codec: Codec, container: Container) -> NothingLeft {
+    let works: Vec<&str> = Format::ALL
+        .iter()
+        .filter(|format| format.container() != container && format.container().carries_encoded(codec))
+        .map(|format| format.name())
+        .collect();
+    let name = match container {
+        Container::Ts => "MPEG-TS",
+        Container::Cmaf => "CMAF",
+    };
+    let remedy = if works.is_empty() { String::new() } else { format!("; {} would work", works.join(", ")) };
+    NothingLeft(format!("{name} does not carry {}{remedy}", codec.name()))
+}
+
+fn not_made(codec: Codec) -> NothingLeft {
+    NothingLeft(format!("the source has no {}, and nothing is transcoded here", codec.name()))
 }
 
 /// Appends the codecs' names between two texts: `without ` `ac3 and mp2` `: `.
@@ -169,8 +383,8 @@ mod tests {
     #[test]
     fn data_tracks_and_repeated_codecs_say_nothing() {
         let choice = decide(Some("fmp4"), &Client::default(), &Rules::default()).unwrap();
-        let settled = choice.settle(&[H264, Mp2, Mp2, Teletext, Scte35, Aac]).unwrap();
+        let settled = choice.settle(&[H264, Mp2, Mp2, Teletext, Scte35, Aac], &Profiles::default()).unwrap();
         assert_eq!(settled.decision, "hls-fmp4; format parameter; without mp2: not carried in CMAF");
-        assert_eq!(choice.settle(&[Teletext]), choice.settle(&[]));
+        assert_eq!(choice.settle(&[Teletext], &Profiles::default()), choice.settle(&[], &Profiles::default()));
     }
 }

@@ -15,6 +15,7 @@ mod troubles;
 
 use crate::es::rendition::RenditionId;
 use crate::es::{Track, TrackId};
+use crate::package::start::samples;
 use crate::package::{Feed, TrackRing};
 use crate::ring::branch::{Branch, Output, OutputId, Progress};
 use crate::ring::doorbell::Doorbell;
@@ -22,8 +23,9 @@ use crate::ring::rendition::RenditionRing;
 use crate::ring::spsc;
 use crate::session::Command;
 use crate::session::shared::Refusal;
-use crate::time::Now;
+use crate::time::{MediaTime, Now};
 use feeder::Feeder;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use troubles::Troubles;
@@ -36,6 +38,8 @@ pub(super) struct Encodes {
     renditions: Vec<Rendition>,
     feeders: Vec<Feeder>,
     troubles: Troubles,
+    /// How far renditions came that are not made any more: what is made anew begins behind that, for a URL never gets other bytes.
+    made: HashMap<RenditionId, MediaTime>,
     /// Media that packagers may want of a ring, milliseconds.
     window_ms: u64,
     /// Changes with what [`Encodes::refusals`] says.
@@ -59,6 +63,7 @@ impl Encodes {
             renditions: Vec::new(),
             feeders: Vec::new(),
             troubles: Troubles::default(),
+            made: HashMap::new(),
             window_ms,
             version: 0,
         }
@@ -87,21 +92,34 @@ impl Encodes {
         }
     }
 
+    /// Something runs, or is held against something: it is to be looked at on each beat.
+    pub fn has_any(&self) -> bool {
+        !self.renditions.is_empty() || !self.troubles.is_empty()
+    }
+
     /// Ends all: the session does.
     pub fn end_all(&mut self, feed: &mut Feed) -> Vec<OutputId> {
         let all: Vec<RenditionId> = self.renditions.iter().map(|rendition| rendition.id).collect();
         self.end(&all, feed)
     }
 
-    /// No transcoder took these.
-    pub fn refused(&mut self, outputs: &[OutputId], why: &Arc<str>, retry_after_s: Option<u32>, feed: &mut Feed, now: Now) {
+    /// No transcoder took these: says which renditions they were.
+    pub fn refused(
+        &mut self,
+        outputs: &[OutputId],
+        why: &Arc<str>,
+        retry_after_s: Option<u32>,
+        feed: &mut Feed,
+        now: Now,
+    ) -> Vec<RenditionId> {
         let refused = self.renditions.iter().filter(|rendition| outputs.contains(&rendition.output));
         let ids: Vec<RenditionId> = refused.map(|rendition| rendition.id).collect();
         self.end(&ids, feed);
-        for id in ids {
-            self.troubles.refused(id, why.clone(), retry_after_s, now.mono_us);
+        for id in &ids {
+            self.troubles.refused(*id, why.clone(), retry_after_s, now.mono_us);
         }
         self.version += 1;
+        ids
     }
 
     /// Renditions that are not to be had for now.
@@ -130,15 +148,11 @@ impl Encodes {
         has_news
     }
 
-    /// Samples that workers lost because they were too slow.
-    pub fn samples_skipped(&self) -> u64 {
-        self.feeders.iter().map(Feeder::skipped).sum()
-    }
-
     fn start(&mut self, track: TrackId, ids: &[RenditionId], feed: &mut Feed) -> Option<Branch> {
         let ring = feed.rings.iter().find(|ring| ring.id.track == track && ring.id.encoding.is_none())?;
         let source: Arc<Track> = ring.newest_track().filter(|track| track.params.is_some())?.clone();
-        let begin = feeder::begin(ring, feed)?;
+        let after = ids.iter().filter_map(|id| self.made.get(id)).max().copied();
+        let begin = feeder::begin(ring, feed, after);
         let (input, consumer) = sizes::input(&source).inspect_err(log_no_memory).ok()?;
         let doorbell = Arc::new(Doorbell::default());
         let mut outputs = Vec::new();
@@ -151,7 +165,8 @@ impl Encodes {
             self.renditions.push(Rendition { id: *id, output, progress, doorbell: doorbell.clone() });
             feed.rings.push(TrackRing { id: *id, serial: output.0 + 1, ring: RenditionRing::Encoded(ring) });
         }
-        let mut feeder = Feeder::new(track, begin, input, doorbell.clone());
+        let progress = outputs.iter().map(|output| output.progress.clone()).collect();
+        let mut feeder = Feeder::new(track, begin, input, doorbell.clone(), progress);
         feeder.feed(feed);
         self.feeders.push(feeder);
         Some(Branch { source, input: consumer, doorbell, outputs })
@@ -169,6 +184,13 @@ impl Encodes {
             }
             !ends
         });
+        for ring in feed.rings.iter().filter(|ring| ids.contains(&ring.id)) {
+            let newest = samples(&ring.ring).next_back().map(|(_, meta)| meta.pts);
+            // A ring without samples has said nothing of how far the one before it came.
+            if let Some(newest) = newest.max(self.made.get(&ring.id).copied()) {
+                self.made.insert(ring.id, newest);
+            }
+        }
         if !ids.is_empty() {
             feed.rings.retain(|ring| !ids.contains(&ring.id));
         }

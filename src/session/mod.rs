@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod burst;
+mod encodes;
 mod intake;
 pub mod shared;
 mod slot;
@@ -20,10 +21,13 @@ mod want;
 
 pub use want::Want;
 
+use crate::es::carriage::Container;
+use crate::es::encoding::Encoding;
+use crate::es::rendition::RenditionId;
 use crate::es::selection::Selection;
 use crate::mpegts::demux::{DemuxConfig, DemuxStats, Demuxer};
 use crate::package::Feed;
-use crate::package::cmaf::{CmafPackageConfig, CmafPackager};
+use crate::package::cmaf::{CmafPackageConfig, CmafPackager, Wanted};
 use crate::package::mpegts::{TsPackageConfig, TsPackager};
 use crate::ring::branch::{Branch, OutputId};
 use crate::store::Arena;
@@ -31,11 +35,13 @@ use crate::time::Now;
 use crate::timeline::pacer::{Pacer, PacerConfig};
 use crate::timeline::{Epoch, Numbers, Timeline, TimelineConfig};
 use burst::ConnectBurst;
+use encodes::Encodes;
 use intake::Intake;
 use shared::{ChannelState, ChannelView, TrackSummary};
 use slot::Slot;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use want::Wants;
 
 /// What every session of a channel is built with.
 #[derive(Clone, Debug)]
@@ -53,8 +59,10 @@ pub struct SessionConfig {
     pub pace: bool,
     /// A session ends this long after the last touch, microseconds.
     pub session_idle_us: u64,
-    /// A packager is dropped this long after the last touch of its format, microseconds.
+    /// What a selection or rendition needs is dropped this long after the last touch, microseconds.
     pub variant_idle_us: u64,
+    /// What viewers may have made.
+    pub encodings: Arc<HashSet<Encoding>>,
 }
 
 /// Bounds of one ES ring.
@@ -107,21 +115,26 @@ pub struct Session {
     /// The rest of such a burst, while the pacer holds it.
     backlog: Vec<u8>,
     intake: Intake,
-    ts: Slot<TsPackager>,
-    cmaf: Slot<CmafPackager>,
+    wants: Wants,
+    encodes: Encodes,
+    ts: Vec<(Selection, Slot<TsPackager>)>,
+    cmaf: Option<Slot<CmafPackager>>,
     commands: VecDeque<Command>,
     touched_us: u64,
     origin: OriginState,
     /// Ring entries that packagers were shown.
     pulled: u64,
+    /// The tracks that packagers and renditions were last fitted to.
+    fitted: Option<u32>,
 }
 
 /// What a [`ChannelView`] was made of, cheap to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewStamp {
     tracks_version: u32,
-    has_ts: bool,
+    ts: Vec<Selection>,
     has_cmaf: bool,
+    refusals_version: u32,
     pub state: ChannelState,
 }
 
@@ -144,12 +157,15 @@ impl Session {
             burst: Some(ConnectBurst::new(DemuxConfig { program: config.program })),
             backlog: Vec::new(),
             intake: Intake::new(timeline, pacer, config.video_ring, config.audio_ring),
-            ts: Slot::default(),
-            cmaf: Slot::default(),
+            wants: Wants::default(),
+            encodes: Encodes::new(config.cmaf.window_ms.max(config.ts.window_ms)),
+            ts: Vec::new(),
+            cmaf: None,
             commands: VecDeque::from([Command::OpenOrigin]),
             touched_us: now.mono_us,
             origin: OriginState::Connecting,
             pulled: 0,
+            fitted: None,
             config,
             arena,
         }
@@ -172,18 +188,74 @@ impl Session {
             .map_or(before, |cut| Numbers { segment: cut.segment, discontinuity_sequence: cut.discontinuity_sequence })
     }
 
-    /// Somebody wants something of the channel; `at_us`: when, on the monotonic clock.
+    /// Somebody wants something of the channel; `at_us`: when, on the monotonic clock. What needs an encoding that the configuration does not name is
+    /// not made.
     pub fn touch(&mut self, want: Want, at_us: u64, now: Now) {
         self.touched_us = self.touched_us.max(at_us);
-        let (arena, config, epoch, feed) = (&self.arena, &self.config, self.epoch(), &self.intake.feed);
-        match want {
-            Want::Ts(_) => {
-                self.ts.touch(at_us, || TsPackager::new(arena.clone(), config.ts, epoch, feed, now));
+        if want.is_allowed(&self.config.encodings) && self.wants.touch(want, at_us, &self.intake.tracks) {
+            self.fit(now);
+            self.pull(now);
+        }
+    }
+
+    /// No transcoder took these outputs: whoever waits for them is told why.
+    pub fn on_refused(&mut self, outputs: &[OutputId], why: &Arc<str>, retry_after_s: Option<u32>, now: Now) {
+        let refused = self.encodes.refused(outputs, why, retry_after_s, &mut self.intake.feed, now);
+        // They were told no, and are gone; who asks again gets a new try.
+        self.wants.forget(&refused, &self.intake.tracks);
+        self.fit(now);
+    }
+
+    /// Makes renditions and packagers be what is wanted of the source's tracks.
+    fn fit(&mut self, now: Now) {
+        let tracks = &self.intake.tracks;
+        self.fitted = Some(self.intake.tracks_version);
+        let mut needed: Vec<RenditionId> = self.wants.iter().flat_map(|want| want.renditions(tracks)).collect();
+        needed.retain(|id| id.encoding.is_some());
+        needed.sort_unstable();
+        needed.dedup();
+        self.encodes.sync(&needed, &mut self.intake.feed, now, &mut self.commands);
+        self.fit_ts(now);
+        self.fit_cmaf(now);
+    }
+
+    fn fit_ts(&mut self, now: Now) {
+        let wanted = self.wants.iter().filter_map(|want| match want {
+            Want::Ts(selection) => Some(*selection),
+            _ => None,
+        });
+        let wanted: Vec<Selection> = wanted.collect();
+        self.ts.retain(|(selection, _)| wanted.contains(selection));
+        for selection in wanted {
+            let renditions = selection.renditions(&self.intake.tracks, Container::Ts);
+            if let Some((_, slot)) = self.ts.iter_mut().find(|(known, _)| *known == selection) {
+                slot.packager.set_renditions(renditions);
+            } else {
+                let (arena, config, epoch) = (self.arena.clone(), self.config.ts, self.epoch());
+                let packager = TsPackager::new(arena, config, epoch, selection, renditions, &self.intake.feed, now);
+                self.ts.push((selection, Slot::new(packager)));
             }
-            Want::Cmaf(_) | Want::Rendition(_) => {
-                self.cmaf.touch(at_us, || CmafPackager::new(arena.clone(), config.cmaf, epoch, feed, now));
+        }
+    }
+
+    fn fit_cmaf(&mut self, now: Now) {
+        let tracks = &self.intake.tracks;
+        let mut wanted = Wanted::default();
+        for want in self.wants.iter() {
+            match want {
+                Want::Cmaf(selection) => wanted.selections.push((*selection, want.renditions(tracks))),
+                Want::Rendition(_) => wanted.others.extend(want.renditions(tracks)),
+                Want::Channel | Want::Ts(_) => {}
             }
-            Want::Channel => {}
+        }
+        if wanted.is_empty() {
+            self.cmaf = None;
+        } else if let Some(slot) = &mut self.cmaf {
+            slot.packager.set_wanted(wanted);
+        } else {
+            let (arena, config, epoch) = (self.arena.clone(), self.config.cmaf, self.epoch());
+            let packager = CmafPackager::new(arena, config, epoch, wanted, &self.intake.feed, now);
+            self.cmaf = Some(Slot::new(packager));
         }
     }
 
@@ -243,18 +315,27 @@ impl Session {
     /// Runs the clocks: late flushes, idle ends. Returns the next thing to do.
     pub fn poll(&mut self, now: Now) -> Option<Command> {
         self.end_burst(now);
-        if let Some(packager) = self.ts.get_mut() {
-            packager.poll_flush(now);
+        for (_, slot) in &mut self.ts {
+            slot.packager.poll_flush(now);
+        }
+        if self.wants.expire(now.mono_us, self.config.variant_idle_us) || self.encodes.has_any() {
+            self.fit(now);
         }
         self.pull(now);
         self.intake.drop_ended_rings();
-        self.ts.expire(now.mono_us, self.config.variant_idle_us);
-        self.cmaf.expire(now.mono_us, self.config.variant_idle_us);
         if now.mono_us.saturating_sub(self.touched_us) >= self.config.session_idle_us {
+            let ends = self.end_transcodes();
+            self.commands.extend(ends);
             self.commands.push_back(Command::CloseOrigin);
             self.touched_us = u64::MAX;
         }
         self.commands.pop_front()
+    }
+
+    /// Ends all transcoding: what the runtime still has to do for that.
+    pub fn end_transcodes(&mut self) -> Option<Command> {
+        let stopped = self.encodes.end_all(&mut self.intake.feed);
+        (!stopped.is_empty()).then_some(Command::StopTranscode(stopped))
     }
 
     /// What viewers on every shard see of this session.
@@ -263,11 +344,11 @@ impl Session {
             epoch: self.epoch().id,
             state: self.state(),
             target_duration_s: self.intake.timeline.target_duration_s(),
-            ts: self.ts.get().map(|packager| (Selection::SOURCE, packager.shared().clone())).into_iter().collect(),
-            cmaf: self.cmaf.get().map(|packager| packager.shared().clone()),
+            ts: self.ts.iter().map(|(selection, slot)| (*selection, slot.packager.shared().clone())).collect(),
+            cmaf: self.cmaf.as_ref().map(|slot| slot.packager.shared().clone()),
             tracks: self.intake.tracks.iter().map(|t| TrackSummary::of(t)).collect(),
             source: self.intake.tracks.clone(),
-            refused: Vec::new(),
+            refused: self.encodes.refusals(),
         }
     }
 
@@ -284,17 +365,18 @@ impl Session {
     pub fn view_stamp(&self) -> ViewStamp {
         ViewStamp {
             tracks_version: self.intake.tracks_version,
-            has_ts: self.ts.get().is_some(),
-            has_cmaf: self.cmaf.get().is_some(),
+            ts: self.ts.iter().map(|(selection, _)| *selection).collect(),
+            has_cmaf: self.cmaf.is_some(),
+            refusals_version: self.encodes.version(),
             state: self.state(),
         }
     }
 
-    /// Differs when packagers have published something: the position up to which the TS store is published, and the version of the CMAF
+    /// Differs when packagers have published something: the positions up to which the TS stores are published, and the version of the CMAF
     /// snapshot.
     pub fn published(&self) -> (u64, u64) {
-        let ts = self.ts.get().map_or(0, |packager| packager.shared().store().published());
-        let cmaf = self.cmaf.get().map_or(0, |packager| packager.shared().version());
+        let ts = self.ts.iter().map(|(_, slot)| slot.packager.shared().store().published()).sum();
+        let cmaf = self.cmaf.as_ref().map_or(0, |slot| slot.packager.shared().version());
         (ts, cmaf)
     }
 
@@ -314,8 +396,16 @@ impl Session {
     }
 
     fn pull(&mut self, now: Now) {
-        let has_news = std::mem::replace(&mut self.pulled, self.intake.pushed) != self.intake.pushed;
-        self.ts.pull(&self.intake.feed, has_news, now);
-        self.cmaf.pull(&self.intake.feed, has_news, now);
+        if self.fitted != Some(self.intake.tracks_version) {
+            self.fit(now);
+        }
+        let has_encoded = self.encodes.pump(&mut self.intake.feed);
+        let has_news = std::mem::replace(&mut self.pulled, self.intake.pushed) != self.intake.pushed || has_encoded;
+        for (_, slot) in &mut self.ts {
+            slot.pull(&self.intake.feed, has_news, now);
+        }
+        if let Some(slot) = &mut self.cmaf {
+            slot.pull(&self.intake.feed, has_news, now);
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! What all shards see of a channel: its state, its stores and its counters. Written by the owner shard, read by every other.
 #![forbid(unsafe_code)]
 
-use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
 use crate::es::selection::Selection;
 use crate::es::{Params, Track, TrackKind};
 use crate::metrics::{Counter, Format};
 use crate::package::cmaf::CmafShared;
 use crate::package::mpegts::TsShared;
+use crate::session::Want;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -74,10 +74,13 @@ impl ChannelView {
     pub fn ts(&self, selection: &Selection) -> Option<&Arc<TsShared>> {
         self.ts.iter().find(|(of, _)| of == selection).map(|(_, ts)| ts)
     }
-    /// Why a selection cannot be had in a container, when one of its renditions is refused.
-    pub fn refusal(&self, selection: &Selection, container: Container) -> Option<&Refusal> {
-        let wanted = selection.renditions(&self.source, container);
-        self.refused.iter().find(|refusal| wanted.contains(&refusal.rendition))
+    /// Why a want cannot be had, when one of its renditions is refused.
+    pub fn refusal(&self, want: &Want) -> Option<&Refusal> {
+        if self.refused.is_empty() {
+            return None;
+        }
+        let renditions = want.renditions(&self.source);
+        self.refused.iter().find(|refusal| renditions.contains(&refusal.rendition))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::http::response::HttpDate;
 use crate::limits::{RESOLVER_THREADS, SEGMENT_VIEWERS_MAX, SHARDS_MAX};
 use crate::session::viewers::SegmentViewers;
 use crate::store::Arena;
+use crate::transcode::{IS_BUILT_IN, TranscodeConfig};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
@@ -61,7 +62,7 @@ pub struct Running {
 
 /// Checks the system, binds, starts all shards, and returns when each of them said from inside that it listens.
 pub fn start(config: Config) -> Result<Running, BootError> {
-    let cores = placements(&config);
+    let Layout { shards: cores, transcode } = layout(&config);
     preflight(cores.len())?;
     raise_open_files();
     let mut listeners = Vec::new();
@@ -71,7 +72,7 @@ pub fn start(config: Config) -> Result<Running, BootError> {
     }
     let admin = config.server.admin_listen;
     let admin_listen = bind_group(admin, true, &cores, Steering::Hash, &mut listeners)?;
-    let relay = Arc::new(Relay::new(config, cores.len()));
+    let relay = Arc::new(Relay::new(config, cores.len(), transcode));
     let mut spawned = spawn_shards(&relay, &cores, &listeners)?;
     let pacemaker = spawn_pacemaker(relay.clone())?;
     wait_until_ready(&relay, &cores, &mut spawned)?;
@@ -92,13 +93,45 @@ impl Running {
                 tracing::error!(%error, "a shard ended with an error");
             }
         }
+        self.relay.transcoder.shutdown();
         // The pacemaker has no state worth saving if it panicked.
         let _ = self.pacemaker.join();
     }
 }
 
-/// The CPU of each shard, in order.
-fn placements(config: &Config) -> Vec<usize> {
+/// Which CPUs do what.
+struct Layout {
+    /// The CPU of each shard, in order.
+    shards: Vec<usize>,
+    transcode: TranscodeConfig,
+}
+
+/// With [`OWN_CORES_FROM`] usable CPUs and more transcoders get the last quarter of them for their own; with fewer they share the shards'.
+fn layout(config: &Config) -> Layout {
+    let wanted = &config.transcode;
+    let is_on = wanted.enabled && IS_BUILT_IN;
+    let mut usable = usable_cores(config);
+    let can_part = wanted.cores.is_empty() && config.server.cores.is_empty() && usable.len() >= OWN_CORES_FROM;
+    let own = match (is_on, can_part) {
+        (false, _) => Vec::new(),
+        (true, true) => usable.split_off(usable.len() - usable.len() / 4),
+        (true, false) if wanted.cores.is_empty() => usable.clone(),
+        (true, false) => wanted.cores.clone(),
+    };
+    let count = if config.server.shards == 0 { usable.len() } else { config.server.shards };
+    let shards: Vec<usize> = (0..count.min(SHARDS_MAX)).map(|shard| usable[shard % usable.len()]).collect();
+    let cores_are_shared = own.iter().any(|core| shards.contains(core));
+    if cores_are_shared {
+        tracing::info!(cores = ?own, "transcoders share cores with shards, and give way to them");
+    }
+    let load_max = wanted.load_percent_max as f64 / 100.0;
+    Layout { shards, transcode: TranscodeConfig { cores: own, cores_are_shared, load_max, hang_ms: wanted.hang_ms } }
+}
+
+/// Usable CPUs from which on transcoders get some for their own.
+const OWN_CORES_FROM: usize = 4;
+
+fn usable_cores(config: &Config) -> Vec<usize> {
     let mut cores: Vec<usize> = match config.server.cores.as_slice() {
         [] => core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).collect(),
         cores => cores.to_vec(),
@@ -106,8 +139,7 @@ fn placements(config: &Config) -> Vec<usize> {
     if cores.is_empty() {
         cores.push(0);
     }
-    let count = if config.server.shards == 0 { cores.len() } else { config.server.shards };
-    (0..count.min(SHARDS_MAX)).map(|shard| cores[shard % cores.len()]).collect()
+    cores
 }
 
 /// What a shard's executor takes along when it begins to run.

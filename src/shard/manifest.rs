@@ -9,9 +9,11 @@ use crate::limits::{COLD_RELOAD_HOLD_MS, COLD_SEGMENTS, FIRST_PLAYLIST_HOLD_MS, 
 use crate::metrics::Format;
 use crate::package::Text;
 use crate::package::cmaf::{CmafSnapshot, Presentation};
+use crate::package::hls_ts;
 use crate::package::mpegts::TsShared;
 use crate::package::window::Segment;
 use crate::route::decide::{Choice, Settled};
+use crate::route::profiles::Profiles;
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::{Want, viewers};
 use crate::time::{MediaTime, Now};
@@ -55,11 +57,12 @@ impl Manifest {
     }
 
     /// What it keeps alive.
-    fn want(self) -> Want {
+    fn wants(self) -> Vec<Want> {
         match self {
-            Manifest::TsMultivariant(selection) | Manifest::TsMedia(selection) => Want::Ts(selection),
-            Manifest::CmafMultivariant(selection) | Manifest::Mpd(selection) => Want::Cmaf(selection),
-            Manifest::CmafMedia(rendition) => Want::Rendition(rendition),
+            Manifest::TsMultivariant(selection) => selection.singles().map(Want::Ts).collect(),
+            Manifest::TsMedia(selection) => vec![Want::Ts(selection)],
+            Manifest::CmafMultivariant(selection) | Manifest::Mpd(selection) => vec![Want::Cmaf(selection)],
+            Manifest::CmafMedia(rendition) => vec![Want::Rendition(rendition)],
         }
     }
 
@@ -71,11 +74,17 @@ impl Manifest {
     fn find(self, view: &ChannelView) -> Option<Result<Playable, Refusal>> {
         let cmaf = || view.cmaf.as_ref().map(|cmaf| cmaf.snapshot());
         let (text, segments) = match self {
-            Manifest::TsMultivariant(selection) | Manifest::TsMedia(selection) => {
+            Manifest::TsMultivariant(selection) => {
+                let snapshots: Option<Vec<_>> =
+                    selection.singles().map(|single| view.ts(&single).map(|ts| ts.snapshot())).collect();
+                let snapshots = snapshots?;
+                let text = hls_ts::multivariant(snapshots.iter().map(|snapshot| &**snapshot))?;
+                let fewest = snapshots.iter().min_by_key(|snapshot| snapshot.segments.len())?;
+                (text, Segments::of(fewest.segments.iter()))
+            }
+            Manifest::TsMedia(selection) => {
                 let snapshot = view.ts(&selection)?.snapshot();
-                let text =
-                    if matches!(self, Manifest::TsMedia(_)) { &snapshot.playlist } else { &snapshot.multivariant };
-                (text.clone(), Segments::of(snapshot.segments.iter()))
+                (snapshot.playlist.clone(), Segments::of(snapshot.segments.iter()))
             }
             Manifest::CmafMultivariant(selection) => {
                 (cmaf()?.presentation(&selection)?.multivariant.clone(), Segments::default())
@@ -171,16 +180,19 @@ impl Answering<'_> {
     /// A channel's entry point: settles the format with the source, then answers in it.
     pub async fn entry(&mut self, asked: Asked<'_>, channel: u32, choice: &Choice) -> io::Result<Next> {
         let deadline_us = self.shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
-        let settled = match self.wait(channel, Want::Channel, deadline_us, |view| settle(view, choice)).await {
-            Ok(Ok(settled)) => settled,
-            Ok(Err(refusal)) | Err(refusal) => return self.refuse(asked, refusal).await,
-        };
+        let relay = self.shard.relay.clone();
+        let profiles = &relay.rules.profiles;
+        let settled =
+            match self.wait(channel, &[Want::Channel], deadline_us, |view| settle(view, choice, profiles)).await {
+                Ok(Ok(settled)) => settled,
+                Ok(Err(refusal)) | Err(refusal) => return self.refuse(asked, refusal).await,
+            };
         let Some(manifest) = Manifest::entry(settled.format, settled.selection) else {
             return self.live(asked, channel, &settled, deadline_us).await;
         };
         match self.playable(asked, channel, manifest, 1, deadline_us).await {
             Ok(found) => {
-                self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, choice.by_url))).await
+                self.send_manifest(asked, manifest, &found.text, Some((&settled.decision, settled.by_url))).await
             }
             Err(refusal) => self.refuse(asked, refusal).await,
         }
@@ -233,7 +245,7 @@ impl Answering<'_> {
             found.as_ref().is_ok_and(|found| found.segments.count >= segments_min || found.segments.newest.is_none())
         };
         let probe = |view: &ChannelView| manifest.find(view).filter(|found| found.is_err() || is_enough(found));
-        match self.wait(channel, manifest.want(), deadline_us, probe).await {
+        match self.wait(channel, &manifest.wants(), deadline_us, probe).await {
             Ok(found) => found,
             Err(refusal) => manifest.find(&self.shard.mirror(channel).view()).unwrap_or(Err(refusal)),
         }
@@ -273,8 +285,9 @@ impl Answering<'_> {
     }
 
     async fn live(&mut self, asked: Asked<'_>, channel: u32, settled: &Settled, deadline_us: u64) -> io::Result<Next> {
-        let want = Want::Ts(settled.selection);
-        let (ts, pos) = match self.wait(channel, want, deadline_us, |view| joinable(view, &settled.selection)).await {
+        let selection = settled.selection;
+        let want = [Want::Ts(selection)];
+        let (ts, pos) = match self.wait(channel, &want, deadline_us, |view| joinable(view, &selection)).await {
             Ok(found) => found,
             Err(refusal) => return self.refuse(asked, refusal).await,
         };
@@ -285,17 +298,17 @@ impl Answering<'_> {
         head.end();
         self.send(Status::Ok, &out).await?;
         // While the head was on its way the session may have ended: so does the stream then.
-        let pump = self.shard.mirror(channel).pump(self.shard, &ts);
+        let pump = self.shard.mirror(channel).pump(self.shard, selection, &ts);
         Ok(pump.map_or(Next::Close, |pump| Next::Live { pump, pos, channel }))
     }
 }
 
 /// What the client gets, once it is known what the source has.
-fn settle(view: &ChannelView, choice: &Choice) -> Option<Result<Settled, Refusal>> {
+fn settle(view: &ChannelView, choice: &Choice, profiles: &Profiles) -> Option<Result<Settled, Refusal>> {
     let is_known = matches!(view.state, ChannelState::Live | ChannelState::Stalled) && !view.source.is_empty();
     let codecs: Vec<Codec> = view.source.iter().map(|track| track.codec).collect();
     let not_acceptable = |why: crate::route::decide::NothingLeft| Refusal::new(Status::NotAcceptable, why.0);
-    is_known.then(|| choice.settle(&codecs).map_err(not_acceptable))
+    is_known.then(|| choice.settle(&codecs, profiles).map_err(not_acceptable))
 }
 
 /// What was decided for an entry point, and what it was decided by where that is not the URL alone.

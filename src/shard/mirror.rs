@@ -26,7 +26,8 @@ pub(crate) struct Mirror {
     seen_snapshots: Cell<(u64, u64)>,
     /// Woken at every change of the view, of the playlist snapshot, and on the sweep so that waiters look at the clock.
     pub changed: Notify,
-    pump: RefCell<Option<Rc<Pump>>>,
+    /// One for each TS store that somebody watches here.
+    pumps: RefCell<Vec<Rc<Pump>>>,
     /// When the owner was last touched for what is wanted here.
     touched_us: RefCell<HashMap<Want, u64>>,
     /// Connections that send a segment now, the one that began first in front.
@@ -43,7 +44,7 @@ impl Mirror {
             seen_view: Cell::new(version),
             seen_snapshots: Cell::default(),
             changed: Notify::default(),
-            pump: RefCell::new(None),
+            pumps: RefCell::default(),
             touched_us: Default::default(),
             segments_in_flight: RefCell::default(),
         }
@@ -85,7 +86,7 @@ impl Mirror {
         if changed {
             self.changed.notify_all();
         }
-        if let Some(pump) = &*self.pump.borrow() {
+        for pump in self.pumps.borrow().iter() {
             pump.check();
         }
     }
@@ -97,18 +98,16 @@ impl Mirror {
 
     /// The pump of the channel's continuous viewers on this shard, started at first need and again for each new store.
     /// `None` when the channel has gone on to another store than `ts`.
-    pub fn pump(&self, shard: &Rc<Shard>, ts: &Arc<TsShared>) -> Option<Rc<Pump>> {
+    pub fn pump(&self, shard: &Rc<Shard>, selection: Selection, ts: &Arc<TsShared>) -> Option<Rc<Pump>> {
         if !self.plays(ts) {
             return None;
         }
-        let mut slot = self.pump.borrow_mut();
-        if let Some(pump) = slot.as_ref().filter(|pump| Arc::ptr_eq(&pump.ts, ts)) {
+        let mut pumps = self.pumps.borrow_mut();
+        if let Some(pump) = pumps.iter().find(|pump| Arc::ptr_eq(&pump.ts, ts)) {
             return Some(pump.clone());
         }
-        let pump = Pump::start(shard, self.channel, ts.clone());
-        if let Some(old) = slot.replace(pump.clone()) {
-            old.close();
-        }
+        let pump = Pump::start(shard, self.channel, selection, ts.clone());
+        pumps.push(pump.clone());
         Some(pump)
     }
 
@@ -120,35 +119,40 @@ impl Mirror {
     /// Slow clocks: keeps the session of those who watch alive, ends a pump whose store or viewers are gone, lets waiters
     /// see the time.
     pub fn sweep(&self, shard: &Rc<Shard>, now: Now) {
-        let mut watched = false;
-        if let Some(pump) = &*self.pump.borrow() {
+        let pumps = self.pumps.borrow().clone();
+        for pump in pumps {
             pump.sweep(now.mono_us);
-            watched = pump.viewer_count() > 0;
-        }
-        if watched {
-            shard.touch(self.channel, Want::Ts(Selection::SOURCE), now);
+            if pump.viewer_count() > 0 {
+                shard.touch(self.channel, Want::Ts(pump.selection), now);
+            }
         }
         let wants: Vec<Want> = self.segments_in_flight.borrow().iter().map(|segment| segment.want).collect();
         for want in wants {
             shard.touch(self.channel, want, now);
         }
         // A session that ended may have begun anew since: viewers of its old store get their end and come back.
-        let done = |pump: &mut Rc<Pump>| pump.viewer_count() == 0 || !self.plays(&pump.ts);
-        if let Some(pump) = self.pump.borrow_mut().take_if(done) {
-            pump.close();
-        }
+        self.pumps.borrow_mut().retain(|pump| {
+            let goes_on = pump.viewer_count() > 0 && self.plays(&pump.ts);
+            if !goes_on {
+                pump.close();
+            }
+            goes_on
+        });
+        let idle = &shard.relay.config.idle;
+        let forgotten_us = 2_000 * idle.session_ms.max(idle.variant_ms);
+        self.touched_us.borrow_mut().retain(|_, touched_us| now.mono_us.saturating_sub(*touched_us) < forgotten_us);
         self.bound_pinned_blocks(shard);
         self.changed.notify_all();
     }
 
     /// Nothing here needs it.
     pub fn is_idle(&self) -> bool {
-        self.pump.borrow().is_none() && !self.changed.is_waited_on()
+        self.pumps.borrow().is_empty() && !self.changed.is_waited_on()
     }
 
     /// The process ends: continuous viewers get their end of stream, waiters their answer.
     pub fn drain(&self) {
-        if let Some(pump) = self.pump.borrow_mut().take() {
+        for pump in self.pumps.borrow_mut().drain(..) {
             pump.close();
         }
         self.changed.notify_all();

@@ -6,9 +6,11 @@
 use super::Shard;
 use super::deadlines::Watch;
 use super::origin;
+use crate::ring::branch::{Branch, OutputId};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::{Command, Ingested, OriginEvent, Session, ViewStamp, Want};
 use crate::time::Now;
+use crate::transcode::Refused;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -107,11 +109,22 @@ impl Owned {
         while let Some(Some(command)) = self.guarded(shard, |session| session.poll(now)) {
             match command {
                 Command::OpenOrigin => origin::spawn(shard, self),
-                Command::StartTranscode(_) | Command::StopTranscode(_) => {}
+                Command::StartTranscode(branch) => self.start_transcode(shard, branch, now),
+                Command::StopTranscode(outputs) => shard.relay.transcoder.stop(&outputs),
                 Command::CloseOrigin => self.close(shard, "nobody watches"),
             }
         }
         self.show(shard);
+    }
+
+    fn start_transcode(&self, shard: &Rc<Shard>, branch: Branch, now: Now) {
+        let outputs: Vec<OutputId> = branch.outputs.iter().map(|output| output.id).collect();
+        let id = &shard.relay.channels[self.channel as usize].config.id;
+        if let Err(refused) = shard.relay.transcoder.start(id, branch) {
+            tracing::info!(channel = id, why = &*refused.why, "transcoding refused");
+            let Refused { why, retry_after_s } = refused;
+            self.guarded(shard, |session| session.on_refused(&outputs, &why, retry_after_s, now));
+        }
     }
 
     /// Ends the session and its origin connection.
@@ -123,6 +136,10 @@ impl Owned {
             socket.cut();
         }
         shard.owned.borrow_mut().remove(&self.channel);
+        let ended = catch_unwind(AssertUnwindSafe(|| self.session.borrow_mut().end_transcodes()));
+        if let Ok(Some(Command::StopTranscode(outputs))) = ended {
+            shard.relay.transcoder.stop(&outputs);
+        }
         let entry = &shard.relay.channels[self.channel as usize];
         if let Ok(last) = catch_unwind(AssertUnwindSafe(|| self.session.borrow().last_numbers())) {
             shard.last_numbers.borrow_mut().insert(self.channel, last);

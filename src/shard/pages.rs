@@ -66,6 +66,7 @@ pub(crate) fn render(shard: &Shard, route: &Route, is_admin: bool, head: &Head<'
             Some(Page { content_type: "text/plain; version=0.0.4; charset=utf-8", ..text(Status::Ok, body) })
         }
         Route::ApiChannels if is_admin => Some(json(api::channels_json(&report(shard)))),
+        Route::ApiTranscoders if is_admin => Some(json(api::transcoders_json(&shard.relay.transcoder.status()))),
         Route::ApiSessions if is_admin => Some(json(api::sessions_json(&report(shard)))),
         Route::ChannelList if !is_admin => Some(channel_list(shard, head.field(Field::Host).unwrap_or_default())),
         Route::Index if has_page => asset(web::INDEX, head),

@@ -10,6 +10,7 @@ use super::Shard;
 use super::notify::Notify;
 use super::place::{Ahead, Place};
 use super::socket::{self, Sent};
+use crate::es::selection::Selection;
 use crate::limits::{PUMP_BATCH, STALL_NULL_MS};
 use crate::metrics::{Counter, Format, ShardMetrics};
 use crate::package::mpegts::TsShared;
@@ -46,6 +47,8 @@ struct Viewer {
 }
 
 pub(crate) struct Pump {
+    /// What of the channel the store holds.
+    pub selection: Selection,
     pub ts: Arc<TsShared>,
     viewers: RefCell<Vec<Option<Viewer>>>,
     free: RefCell<Vec<ViewerIndex>>,
@@ -72,8 +75,9 @@ impl SentBytes {
 
 impl Pump {
     /// A pump on a store, with its task running.
-    pub fn start(shard: &Rc<Shard>, channel: u32, ts: Arc<TsShared>) -> Rc<Pump> {
+    pub fn start(shard: &Rc<Shard>, channel: u32, selection: Selection, ts: Arc<TsShared>) -> Rc<Pump> {
         let pump = Rc::new(Pump {
+            selection,
             seen: Cell::new(ts.store().published()),
             ts,
             viewers: RefCell::default(),

@@ -1,17 +1,21 @@
 //! The process-wide directory: configuration, channels with their owners, and what shards show each other.
 
 use super::pacemaker::Heart;
-use crate::config::{self, Config, RouteFormat, RouteRule};
+use crate::config::{self, Auto, Config, RouteFormat, RouteRule};
+use crate::es::encoding::Encoding;
+use crate::es::selection::Selection;
 use crate::metrics::{Format, ShardMetrics};
 use crate::mpegts::mux::MuxConfig;
 use crate::package::cmaf::CmafPackageConfig;
 use crate::package::mpegts::TsPackageConfig;
+use crate::route::profiles::Profiles;
 use crate::route::rules::{OwnRule, Rules};
 use crate::session::shared::ChannelShared;
 use crate::session::{RingSize, SessionConfig};
 use crate::time::Now;
 use crate::timeline::TimelineConfig;
-use std::collections::HashMap;
+use crate::transcode::{TranscodeConfig, Transcoder};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -23,6 +27,7 @@ pub struct Relay {
     pub by_id: HashMap<String, u32>,
     /// Which format clients get that say nothing themselves.
     pub rules: Rules,
+    pub transcoder: Arc<Transcoder>,
     pub shards: Vec<ShardFront>,
     /// Set once: no new connections, finish what is being sent.
     pub draining: AtomicBool,
@@ -51,14 +56,16 @@ pub struct ShardFront {
 
 impl Relay {
     /// Lays out `config` over `shards` shards.
-    pub fn new(config: Config, shards: usize) -> Relay {
+    pub fn new(config: Config, shards: usize, transcode: TranscodeConfig) -> Relay {
+        let profiles = profiles(&config, &transcode);
+        let encodings = Arc::new(profiles.encodings());
         let channels: Vec<Channel> = config
             .channels
             .iter()
             .map(|channel| Channel {
                 owner: owner_of(&channel.id, shards),
                 shared: ChannelShared::default(),
-                session: Arc::new(session_config(&config, channel)),
+                session: Arc::new(session_config(&config, channel, encodings.clone())),
                 config: channel.clone(),
             })
             .collect();
@@ -66,7 +73,8 @@ impl Relay {
         let idle_ms = config.idle.session_ms.min(config.idle.variant_ms);
         Relay {
             touch_interval_us: (idle_ms * 1_000 / 8).min(1_000_000),
-            rules: Rules::new(config.routes.iter().map(own_rule)),
+            rules: Rules::new(config.routes.iter().map(own_rule)).with_profiles(profiles),
+            transcoder: Transcoder::new(transcode),
             channels,
             by_id,
             shards: (0..shards).map(|_| ShardFront::default()).collect(),
@@ -101,7 +109,18 @@ pub fn fnv1a(bytes: &[u8], seed: u64) -> u64 {
     hash ^ (hash >> 33)
 }
 
-fn session_config(config: &Config, channel: &config::Channel) -> SessionConfig {
+/// What viewers may have made, by the names of the config.
+fn profiles(config: &Config, transcode: &TranscodeConfig) -> Profiles {
+    if transcode.cores.is_empty() {
+        return Profiles::default();
+    }
+    let named = config.resolved_profiles().into_iter();
+    let named = named.map(|profile| (profile.name, Selection::ladder(&profile.video, profile.audio))).collect();
+    let auto = config.transcode.auto;
+    Profiles::new(named, auto == Auto::All, auto != Auto::Off)
+}
+
+fn session_config(config: &Config, channel: &config::Channel, encodings: Arc<HashSet<Encoding>>) -> SessionConfig {
     let media = &config.media;
     let target_duration_s = media.segment_max_ms.div_ceil(1_000);
     let timeline = TimelineConfig { segment_target_ms: media.segment_target_ms, segment_max_ms: media.segment_max_ms };
@@ -115,6 +134,7 @@ fn session_config(config: &Config, channel: &config::Channel) -> SessionConfig {
         pace: config.origin.pace,
         session_idle_us: config.idle.session_ms * 1_000,
         variant_idle_us: config.idle.variant_ms * 1_000,
+        encodings,
     }
 }
 

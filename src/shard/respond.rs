@@ -117,7 +117,12 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
         Err(error) => {
             let status = match error {
                 RouteError::NotFound => Status::NotFound,
-                RouteError::UnknownFormat | RouteError::BadUrl(_) => Status::BadRequest,
+                RouteError::UnknownFormat
+                | RouteError::UnknownVideo
+                | RouteError::UnknownAudio
+                | RouteError::UnknownProfile
+                | RouteError::NothingAsked
+                | RouteError::BadUrl(_) => Status::BadRequest,
             };
             on.refuse(asked, Refusal::new(status, error.to_string())).await
         }
@@ -257,7 +262,7 @@ impl Answering<'_> {
     pub async fn wait<T>(
         &mut self,
         channel: u32,
-        want: Want,
+        wants: &[Want],
         deadline_us: u64,
         probe: impl Fn(&ChannelView) -> Option<T>,
     ) -> Result<T, Refusal> {
@@ -266,11 +271,17 @@ impl Answering<'_> {
         let phase_deadline_us = deadline_us + SEND_STALL_MS * 1_000;
         loop {
             let now = shard.now();
-            shard.touch(channel, want, now);
+            for want in wants {
+                shard.touch(channel, *want, now);
+            }
             let view = mirror.view();
             if let Some(found) = probe(&view) {
                 self.watch.enter(Phase::Sending, now.mono_us + SEND_STALL_MS * 1_000);
                 return Ok(found);
+            }
+            if let Some(refusal) = wants.iter().find_map(|want| view.refusal(want)) {
+                let (status, why) = (Status::ServiceUnavailable, refusal.why.to_string());
+                return Err(Refusal { status, why, retry_after_s: refusal.retry_after_s });
             }
             if let ChannelState::Failed(reason) = &view.state {
                 return Err(Refusal::new(Status::BadGateway, reason.to_string()));

@@ -159,7 +159,7 @@ impl Answering<'_> {
         let deadline_us = self.shard.now().mono_us + hold_us;
         let is_through = |view: &ChannelView| (!wanted.is_coming(view, epoch)).then_some(());
         // Whatever ended the wait: the answer is looked up anew.
-        let _ = self.wait(channel, wanted.want(), deadline_us, is_through).await;
+        let _ = self.wait(channel, &[wanted.want()], deadline_us, is_through).await;
     }
 
     /// An init segment: some hundred bytes, from memory.

@@ -356,6 +356,7 @@ impl JobOutput {
             fps: self.fps,
             bytes: self.progress.bytes.load(Ordering::Relaxed),
             dropped: self.progress.dropped.load(Ordering::Relaxed),
+            skipped: self.progress.skipped.load(Ordering::Relaxed),
             reconfigured: self.progress.reconfigured.load(Ordering::Relaxed),
         }
     }

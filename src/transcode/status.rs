@@ -54,7 +54,10 @@ pub struct OutputStatus {
     /// Frames a second over the last seconds.
     pub fps: f64,
     pub bytes: u64,
+    /// Frames dropped: damaged, out of order, or without room.
     pub dropped: u64,
+    /// Samples of the source left out because the transcoder was too slow.
+    pub skipped: u64,
     pub reconfigured: u64,
 }
 

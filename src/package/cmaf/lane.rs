@@ -16,7 +16,8 @@ use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
 use crate::es::{Codec, Key, SampleMeta, Track, TrackKind};
 use crate::fmp4::{framing, init};
-use crate::limits::{CMAF_CHUNK_BYTES_MAX, TRACK_LATE_TICKS};
+use crate::limits::{CMAF_CHUNK_BYTES_MAX, TRACK_LATE_TICKS, TRANSCODE_LATE_TICKS};
+use crate::package::TrackRing;
 use crate::package::start::newest_dts;
 use crate::package::window::{Segment, Window};
 use crate::ring::es::{Cursor, Entry, Next};
@@ -63,6 +64,8 @@ struct Open {
 
 pub(super) struct Lane {
     pub id: RenditionId,
+    /// Of the ring that is read.
+    serial: u64,
     cursor: Cursor,
     store: StoreWriter,
     /// Init segments of what is served, oldest first; the last one is in force.
@@ -94,7 +97,7 @@ pub(super) struct Lane {
 impl Lane {
     /// A lane that reads its ring from `cursor` on, and whose first segment has number `first` or a higher one.
     pub fn new(
-        id: RenditionId,
+        (id, serial): (RenditionId, u64),
         arena: Arc<Arena>,
         cursor: Cursor,
         first: u64,
@@ -103,6 +106,7 @@ impl Lane {
     ) -> Lane {
         Lane {
             id,
+            serial,
             cursor,
             store: StoreWriter::new(arena),
             inits: VecDeque::new(),
@@ -150,6 +154,17 @@ impl Lane {
         self.ended && self.open.is_none() && self.window.served().all(CmafSegment::is_gap)
     }
 
+    /// Goes over to another ring of the same rendition, as after a loss.
+    pub fn follow(&mut self, ring: &TrackRing) {
+        if self.serial != ring.serial {
+            self.serial = ring.serial;
+            self.cursor.next = ring.ring.range().start;
+            self.ended = false;
+            self.time_broke();
+            self.needs_key = self.id.kind == TrackKind::Video;
+        }
+    }
+
     /// Reads the ring up to its end, the context's reach or its budget. True when the budget ended it.
     pub fn pull(&mut self, ring: &RenditionRing, context: &mut Context<'_>) -> bool {
         if self.inits.is_empty() && self.next_init.is_none() {
@@ -190,7 +205,9 @@ impl Lane {
         while let Some(next) = cut_of(context.cuts, self.newest + 1) {
             // The cut after it tells how long it would have been.
             let end = if self.open.is_some() { Some(next) } else { cut_of(context.cuts, next.segment + 1) };
-            let Some(end) = end.filter(|end| now - end.start > TRACK_LATE_TICKS) else { return };
+            // An encoder comes later, and may be catching up.
+            let patience = if self.id.encoding.is_some() { TRANSCODE_LATE_TICKS } else { TRACK_LATE_TICKS };
+            let Some(end) = end.filter(|end| now - end.start > patience) else { return };
             if self.open.is_some() {
                 self.settle(None, context);
                 self.close(&end, context);

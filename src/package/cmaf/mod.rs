@@ -31,7 +31,7 @@ pub use segment::{CmafSegment, Init, PeriodStart};
 pub use shared::{CmafShared, CmafSnapshot, Presentation, RenditionSnapshot};
 
 use super::start::{Start, find_start, newest_dts};
-use super::{Feed, Packager, Pulled, Text, TrackRing, dash, hls_fmp4, listed_ticks};
+use super::{Feed, Packager, Pulled, Text, TrackRing, dash, hls_fmp4, listed_ticks, picture_of};
 use crate::es::TrackKind;
 use crate::es::carriage::Container;
 use crate::es::rendition::RenditionId;
@@ -54,6 +54,25 @@ pub struct CmafPackageConfig {
     pub window_ms: u64,
 }
 
+/// What somebody wants of a channel in CMAF.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Each with the renditions that it makes of the source.
+    pub selections: Vec<(Selection, Vec<RenditionId>)>,
+    /// Renditions for themselves.
+    pub others: Vec<RenditionId>,
+}
+
+impl Wanted {
+    pub fn is_empty(&self) -> bool {
+        self.selections.is_empty() && self.others.is_empty()
+    }
+    fn renditions(&self) -> Vec<RenditionId> {
+        let of_selections = self.selections.iter().flat_map(|(_, ids)| ids);
+        of_selections.chain(&self.others).copied().collect()
+    }
+}
+
 /// Counters since the packager was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CmafStats {
@@ -72,13 +91,12 @@ pub struct CmafPackager {
     epoch: Epoch,
     arena: Arc<Arena>,
     shared: Arc<CmafShared>,
-    /// Whether the first cut was found.
-    is_started: bool,
+    wanted: Wanted,
     lanes: Vec<Lane>,
     breaks: Breaks,
     stats: CmafStats,
-    /// A lane went since the last snapshot.
-    lost_lane: bool,
+    /// A lane went, or something else is wanted, since the last snapshot.
+    has_changed: bool,
     /// All that is in the rings was read once: what a rendition lacks now is late.
     is_caught_up: bool,
     /// Of the newest snapshot; from the wall clock on, so that a packager that is made anew in the same epoch gives no entity tag twice.
@@ -88,17 +106,24 @@ pub struct CmafPackager {
 impl CmafPackager {
     /// A packager that is backfilled from the rings: from the oldest cut on that its window has room for. The first
     /// [`PULL_BYTES_MAX`] of that are muxed and published at once, [`CmafPackager::pull`] goes on.
-    pub fn new(arena: Arc<Arena>, config: CmafPackageConfig, epoch: Epoch, feed: &Feed, now: Now) -> Self {
+    pub fn new(
+        arena: Arc<Arena>,
+        config: CmafPackageConfig,
+        epoch: Epoch,
+        wanted: Wanted,
+        feed: &Feed,
+        now: Now,
+    ) -> Self {
         let mut packager = CmafPackager {
             config,
             epoch,
             arena,
             shared: Arc::new(CmafShared::new(epoch)),
-            is_started: false,
+            wanted,
             lanes: Vec::new(),
             breaks: Breaks::default(),
             stats: CmafStats::default(),
-            lost_lane: false,
+            has_changed: true,
             is_caught_up: false,
             version: now.unix_us,
         };
@@ -115,44 +140,39 @@ impl CmafPackager {
         self.stats
     }
 
-    /// Places all lanes at the first cut. False when there is none yet.
-    fn start(&mut self, feed: &Feed) -> bool {
-        let listed = self.listed_ticks();
-        let Some(start) = find_start(feed, 0, listed) else { return false };
-        for ring in &feed.rings {
-            let next = first_sample(ring, &start, feed);
-            self.lanes.extend(self.lane(feed, ring, next, start.segment));
+    /// What is to be made from now on.
+    pub fn set_wanted(&mut self, wanted: Wanted) {
+        self.has_changed |= self.wanted != wanted;
+        self.wanted = wanted;
+    }
+
+    /// Takes note of rings that came, and of lanes that nothing is left of, or that nobody wants. False when there is no cut yet.
+    fn sync(&mut self, feed: &Feed) -> bool {
+        let count = self.lanes.len();
+        let wanted = self.wanted.renditions();
+        self.lanes.retain(|lane| wanted.contains(&lane.id) && !lane.is_over());
+        self.has_changed |= self.lanes.len() < count;
+        let lacks = |ring: &&TrackRing| wanted.contains(&ring.id) && self.lanes.iter().all(|lane| lane.id != ring.id);
+        let missing: Vec<&TrackRing> = feed.rings.iter().filter(lacks).collect();
+        if !missing.is_empty() {
+            let sources: Vec<RenditionId> =
+                feed.rings.iter().map(|ring| ring.id).filter(|id| id.encoding.is_none()).collect();
+            let Some(start) = find_start(feed, &sources, 0, self.listed_ticks()) else { return !self.lanes.is_empty() };
+            for ring in missing {
+                let next = first_sample(ring, &start, feed);
+                self.lanes.extend(self.lane(ring, next, start.segment));
+            }
         }
-        self.is_started = true;
         true
     }
 
-    /// Takes note of rings that came, and of lanes that nothing is left of.
-    fn sync(&mut self, feed: &Feed) {
-        for ring in &feed.rings {
-            if self.lanes.iter().all(|lane| lane.id != ring.id) {
-                // A number that no cut has yet belongs to a track that comes from now on.
-                let first = feed.cuts.back().map_or(0, |cut| cut.segment);
-                let lane = self.lane(feed, ring, ring.ring.range().start, first);
-                self.lanes.extend(lane);
-            }
-        }
-        let count = self.lanes.len();
-        self.lanes.retain(|lane| !lane.is_over());
-        self.lost_lane |= self.lanes.len() < count;
-    }
-
-    /// A lane for a track that CMAF carries: audio, or the first video.
-    fn lane(&self, feed: &Feed, ring: &TrackRing, next: u64, first: u64) -> Option<Lane> {
-        let track = ring.newest_track()?;
-        let is_wanted = match track.kind() {
-            TrackKind::Video => reference_of(feed) == Some(ring.id),
-            TrackKind::Audio => true,
-            TrackKind::Data => false,
-        };
-        let id = is_wanted.then_some(ring.id).filter(|_| Container::Cmaf.carries(track.codec))?;
+    /// A lane for a track that CMAF carries.
+    fn lane(&self, ring: &TrackRing, next: u64, first: u64) -> Option<Lane> {
+        let track = ring.newest_track().filter(|track| Container::Cmaf.carries(track.codec))?;
         let segment_90k_max = self.config.target_duration_s as i64 * 90_000 + 44_999;
-        Some(Lane::new(id, self.arena.clone(), Cursor { next }, first, self.listed_ticks(), segment_90k_max))
+        let (arena, listed) = (self.arena.clone(), self.listed_ticks());
+        (track.kind() != TrackKind::Data)
+            .then(|| Lane::new((ring.id, ring.serial), arena, Cursor { next }, first, listed, segment_90k_max))
     }
 
     /// How far a lane may read: as far as the reference came. `None` for the reference itself.
@@ -198,7 +218,7 @@ impl CmafPackager {
                 changed.push(lane.id);
             }
         }
-        if changed.is_empty() && !std::mem::take(&mut self.lost_lane) {
+        if changed.is_empty() && !std::mem::take(&mut self.has_changed) {
             return;
         }
         let before = self.shared.snapshot();
@@ -211,8 +231,12 @@ impl CmafPackager {
             _ => Arc::new(self.rendition(lane)),
         });
         let renditions: Vec<Arc<RenditionSnapshot>> = renditions.collect();
-        let was_shown = before.presentation(&Selection::SOURCE).is_some_and(|shown| !shown.multivariant.is_empty());
-        self.shared.publish(self.snapshot(renditions, was_shown, now));
+        let presentations = self.wanted.selections.iter().map(|(selection, ids)| {
+            let was_shown = before.presentation(selection).is_some_and(|shown| !shown.multivariant.is_empty());
+            self.presentation(*selection, ids, &renditions, was_shown, now)
+        });
+        let presentations = presentations.collect();
+        self.shared.publish(CmafSnapshot { epoch: self.epoch, presentations, renditions });
     }
 
     fn rendition(&self, lane: &Lane) -> RenditionSnapshot {
@@ -228,31 +252,42 @@ impl CmafPackager {
         }
     }
 
-    fn snapshot(&self, renditions: Vec<Arc<RenditionSnapshot>>, was_shown: bool, now: Now) -> CmafSnapshot {
-        let is_presentable = is_presentable(&renditions, was_shown, self.is_caught_up);
-        let text = |body: String, name: &str| match is_presentable {
-            true => Text::new(body, format!("\"{name}-{}-{}\"", self.epoch.id, self.version)),
-            false => Text::default(),
-        };
-        let mpd_end = dash::common_end(&renditions);
-        let mpd = dash::mpd(self.epoch, self.config.window_ms, &renditions, self.breaks.periods(), mpd_end, now);
-        let presentation = Presentation {
-            selection: Selection::SOURCE,
-            multivariant: text(hls_fmp4::multivariant(self.epoch, &renditions), "fmp4"),
-            mpd: text(mpd, "mpd"),
-            mpd_end,
+    fn presentation(
+        &self,
+        selection: Selection,
+        ids: &[RenditionId],
+        all: &[Arc<RenditionSnapshot>],
+        was_shown: bool,
+        now: Now,
+    ) -> Presentation {
+        let of = |id: &RenditionId| all.iter().find(|rendition| rendition.id == *id).cloned();
+        let renditions: Vec<Arc<RenditionSnapshot>> = ids.iter().filter_map(of).collect();
+        // What is still being made is waited for; a track of the source that brings nothing is not.
+        let has_encoded = ids.iter().filter(|id| id.encoding.is_some()).all(|id| of(id).is_some_and(|r| has_media(&r)));
+        let is_presentable = has_encoded && is_presentable(&renditions, was_shown, self.is_caught_up);
+        let mut presentation = Presentation {
+            selection,
+            multivariant: Text::default(),
+            mpd: Text::default(),
+            mpd_end: dash::common_end(&renditions),
             renditions: renditions.iter().map(|rendition| rendition.id).collect(),
         };
-        CmafSnapshot { epoch: self.epoch, presentations: vec![presentation], renditions }
+        if is_presentable {
+            let etag = |name: &str| format!("\"{name}-{selection}-{}-{}\"", self.epoch.id, self.version);
+            let (epoch, window_ms, end) = (self.epoch, self.config.window_ms, presentation.mpd_end);
+            let mpd = dash::mpd(epoch, window_ms, &renditions, self.breaks.periods(), end, now);
+            presentation.mpd = Text::new(mpd, etag("mpd"));
+            presentation.multivariant = Text::new(hls_fmp4::multivariant(epoch, &renditions), etag("fmp4"));
+        }
+        presentation
     }
 }
 
 impl Packager for CmafPackager {
     fn pull(&mut self, feed: &Feed, now: Now) -> Pulled {
-        if !self.is_started && !self.start(feed) {
+        if !self.sync(feed) {
             return Pulled::All;
         }
-        self.sync(feed);
         let mut budget = PULL_BYTES_MAX;
         let mut pulled = Pulled::All;
         let reference = reference_of(feed);
@@ -266,6 +301,7 @@ impl Packager for CmafPackager {
                 lane.end();
                 continue;
             };
+            lane.follow(ring);
             let mut context = Context {
                 cuts: &feed.cuts,
                 breaks: &mut self.breaks,
@@ -291,22 +327,28 @@ impl Packager for CmafPackager {
 /// them. One that is missing from the first multivariant playlist is missing for good to a player that has read it. What was shown once
 /// stays so, as long as there is media.
 fn is_presentable(renditions: &[Arc<RenditionSnapshot>], was_shown: bool, is_caught_up: bool) -> bool {
-    let has_media = |rendition: &RenditionSnapshot| rendition.segments.iter().any(|segment| !segment.is_gap());
     let longest = renditions.iter().map(|r| r.listed().iter().map(|s| s.segment.duration_90k).sum()).max().unwrap_or(0);
     let is_late = is_caught_up && longest >= TRACK_LATE_TICKS;
     renditions.iter().any(|r| has_media(r)) && (was_shown || is_late || renditions.iter().all(|r| has_media(r)))
 }
 
-/// The track whose samples the cuts are made at: the first video, else the first audio.
+fn has_media(rendition: &RenditionSnapshot) -> bool {
+    rendition.segments.iter().any(|segment| !segment.is_gap())
+}
+
+/// The track of the source whose samples the cuts are made at: the first video, else the first audio.
 fn reference_of(feed: &Feed) -> Option<RenditionId> {
-    let first = |kind| feed.rings.iter().find(|ring| ring.newest_track().is_some_and(|track| track.kind() == kind));
-    first(TrackKind::Video).or_else(|| first(TrackKind::Audio)).map(|ring| ring.id)
+    let sound = || feed.rings.iter().find(|ring| ring.id.kind == TrackKind::Audio && ring.id.encoding.is_none());
+    picture_of(feed).or_else(sound).map(|ring| ring.id)
 }
 
 /// Where a lane that begins at `start` reads first.
 fn first_sample(ring: &TrackRing, start: &Start, feed: &Feed) -> u64 {
     if ring.id == start.track {
         return start.seq;
+    }
+    if ring.id.encoding.is_some() {
+        return ring.ring.range().start;
     }
     let cut = feed.cuts.iter().find(|cut| cut.segment == start.segment).map_or(start.meta.pts, |cut| cut.start);
     ring.ring.seq_at_or_after_pts(cut).unwrap_or(ring.ring.range().end)

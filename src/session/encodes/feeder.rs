@@ -4,12 +4,14 @@ use crate::es::{Key, SampleMeta, TrackId, TrackKind};
 use crate::limits::{TRANSCODE_BACKFILL_SEGMENTS, TRANSCODE_LAG_TICKS_MAX};
 use crate::package::start::{newest_dts, samples};
 use crate::package::{Feed, TrackRing};
+use crate::ring::branch::Progress;
 use crate::ring::doorbell::Doorbell;
 use crate::ring::es::{Cursor, Entry, Next, Seq};
 use crate::ring::rendition::RenditionRing;
 use crate::ring::spsc::{NoRoom, Producer};
 use crate::time::MediaTime;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub(super) struct Feeder {
     track: TrackId,
@@ -20,34 +22,43 @@ pub(super) struct Feeder {
     owes_gap: bool,
     /// Pictures are left out up to the next key.
     needs_key: bool,
-    skipped: u64,
+    /// Of the outputs that the branch was made for.
+    progress: Vec<Arc<Progress>>,
     is_over: bool,
 }
 
-/// Where a track is to be read from: at the cut so many segments back, or the oldest there is.
-pub(super) fn begin(ring: &TrackRing, feed: &Feed) -> Option<Seq> {
+/// Where a track is to be read from: at the cut so many segments back, or the oldest there is, behind `after`; else with what comes next.
+pub(super) fn begin(ring: &TrackRing, feed: &Feed, after: Option<MediaTime>) -> Seq {
     let is_video = ring.id.kind == TrackKind::Video;
-    let recent = feed.cuts.iter().rev().take(TRANSCODE_BACKFILL_SEGMENTS + 1);
+    let is_new = |start: MediaTime| after.is_none_or(|after| start > after);
+    let recent = feed.cuts.iter().rev().take(TRANSCODE_BACKFILL_SEGMENTS + 1).filter(|cut| is_new(cut.start));
     let at = |start: MediaTime| match is_video {
         // A picture at a cut that is no key cannot be entered at.
         true => samples(&ring.ring).find(|(_, meta)| meta.pts == start && meta.key > Key::None).map(|(seq, _)| seq),
         false => ring.ring.seq_at_or_after_pts(start),
     };
     let from_cut = recent.filter_map(|cut| at(cut.start)).last();
-    let newest_key = || samples(&ring.ring).rev().find(|(_, meta)| meta.key > Key::None).map(|(seq, _)| seq);
-    from_cut.or_else(newest_key)
+    let is_entry = |meta: &SampleMeta| meta.key > Key::None && is_new(meta.pts);
+    let newest_key = || samples(&ring.ring).rev().find(|(_, meta)| is_entry(meta)).map(|(seq, _)| seq);
+    from_cut.or_else(newest_key).unwrap_or(ring.ring.range().end)
 }
 
 impl Feeder {
-    pub fn new(track: TrackId, begin: Seq, input: Producer, doorbell: Arc<Doorbell>) -> Feeder {
+    pub fn new(
+        track: TrackId,
+        begin: Seq,
+        input: Producer,
+        doorbell: Arc<Doorbell>,
+        progress: Vec<Arc<Progress>>,
+    ) -> Feeder {
         Feeder {
             track,
             cursor: Cursor { next: begin },
             input,
             doorbell,
             owes_gap: false,
-            needs_key: false,
-            skipped: 0,
+            needs_key: true,
+            progress,
             is_over: false,
         }
     }
@@ -55,10 +66,6 @@ impl Feeder {
     /// The worker has joined the branch to another, or is gone.
     pub fn is_over(&self) -> bool {
         self.is_over || self.input.is_abandoned()
-    }
-
-    pub fn skipped(&self) -> u64 {
-        self.skipped
     }
 
     /// Pushes what is new, as far as there is room.
@@ -103,7 +110,7 @@ impl Feeder {
     fn push_sample(&mut self, meta: &SampleMeta, data: &[u8], feed: &Feed) -> Result<(), NoRoom> {
         let is_video = feed.rings.iter().any(|ring| ring.id.track == self.track && ring.id.kind == TrackKind::Video);
         if is_video && self.needs_key && meta.key == Key::None {
-            self.skipped += 1;
+            self.count_skipped(1);
             return Ok(());
         }
         if self.owes_gap {
@@ -119,9 +126,15 @@ impl Feeder {
     }
 
     fn lost(&mut self, count: u64) {
-        self.skipped += count;
+        self.count_skipped(count);
         self.owes_gap = true;
         self.needs_key = true;
+    }
+
+    fn count_skipped(&self, count: u64) {
+        for progress in &self.progress {
+            progress.skipped.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// A worker that is too far behind goes on at the newest key.

@@ -50,6 +50,10 @@ impl Troubles {
         trouble.retry_us = now_us + wait_us;
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub fn may_start(&self, id: RenditionId, now_us: u64) -> bool {
         self.list.iter().all(|trouble| trouble.id != id || trouble.retry_us <= now_us)
     }
