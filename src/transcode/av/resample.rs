@@ -55,8 +55,8 @@ impl Resampler {
     /// Takes a frame in. True when that needed another resampler than the frame before.
     pub fn push(&mut self, from: &Frame) -> Result<bool, AvError> {
         let shape = from.sound_shape();
-        let is_new = self.from != Some(shape);
-        if is_new {
+        let is_other = self.from.is_some_and(|from| from != shape);
+        if self.from != Some(shape) {
             self.set_up(&shape)?;
         }
         let raw = from.raw();
@@ -76,7 +76,7 @@ impl Resampler {
         check("a queue of sound", unsafe {
             ff::av_audio_fifo_write(self.fifo, target.extended_data as *mut _, count)
         })?;
-        Ok(is_new)
+        Ok(is_other)
     }
 
     /// Puts silence into the queue.
