@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use millrace::es::selection::Selection;
 use millrace::es::{AudioRole, Codec, Key, SampleMeta, Track, TrackId, TsStream};
 use millrace::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
 use millrace::package::mpegts::{TsPackageConfig, TsPackager};
@@ -76,7 +77,7 @@ fn packager(c: &mut Criterion) {
     let mut rings = [track(0, Codec::H264, 0x1b), track(1, Codec::Aac, 0x0f)].map(|track| {
         let mut ring = EsRing::new(2_000, 64 << 20).expect("a ring");
         ring.push_track(track.clone());
-        TrackRing::source(track, ring)
+        TrackRing::source(&track, ring)
     });
     let mut cuts = VecDeque::new();
     let mut bytes = 0;
@@ -85,7 +86,7 @@ fn packager(c: &mut Criterion) {
         let meta = meta(START + index * FRAME_TICKS, if is_key { Key::Idr } else { Key::None });
         let data = picture(index, if is_key { 200_000 } else { 36_000 });
         bytes += data.len() as u64;
-        rings[0].ring.push(meta, &data);
+        rings[0].ring.source_mut().expect("a source's ring").push(meta, &data);
         if is_key {
             cuts.push_back(Cut {
                 segment: 1 + (index / PICTURES) as u64,
@@ -101,7 +102,11 @@ fn packager(c: &mut Criterion) {
     for index in 0..20 * 48_000 / 1_024 {
         let dts = START + index * 1_920;
         bytes += 380;
-        rings[1].ring.push(SampleMeta { pts: MediaTime(dts), ..meta(dts, Key::Idr) }, &[0xff; 380]);
+        rings[1]
+            .ring
+            .source_mut()
+            .expect("a source's ring")
+            .push(SampleMeta { pts: MediaTime(dts), ..meta(dts, Key::Idr) }, &[0xff; 380]);
     }
     let feed = Feed { rings: rings.into(), cuts };
     let arena = Arena::new(1 << 30).expect("an arena");
@@ -111,8 +116,9 @@ fn packager(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(bytes));
     group.bench_function("20 s backfill at 8 Mb/s", |b| {
         b.iter(|| {
-            let mut packager =
-                TsPackager::new(arena.clone(), config, Epoch { id: 1, discontinuity_sequence: 1 }, &feed, now);
+            let epoch = Epoch { id: 1, discontinuity_sequence: 1 };
+            let (selection, renditions) = (Selection::SOURCE, feed.sources());
+            let mut packager = TsPackager::new(arena.clone(), config, epoch, selection, renditions, &feed, now);
             while packager.pull(&feed, now) == Pulled::More {}
             black_box(packager.shared().store().published())
         })

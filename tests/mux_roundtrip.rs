@@ -5,6 +5,7 @@
 
 mod support;
 
+use millrace::es::selection::Selection;
 use millrace::es::{Codec, Track, TrackId, TrackKind};
 use millrace::mpegts::demux::{DemuxConfig, Demuxer, Flow, RawSample, Sink};
 use millrace::mpegts::mux::MuxConfig;
@@ -91,13 +92,16 @@ fn relay(source: &[u8]) -> (Relay, Vec<u8>) {
         placed: BTreeMap::new(),
     };
     let config = TsPackageConfig { target_duration_s: 6, window_ms: 600_000, mux: MuxConfig::default() };
-    let mut packager = TsPackager::new(Arena::new(1 << 30).unwrap(), config, epoch, &relay.feed, BEGIN);
+    let mut packager =
+        TsPackager::new(Arena::new(1 << 30).unwrap(), config, epoch, Selection::SOURCE, Vec::new(), &relay.feed, BEGIN);
     let mut demuxer = Demuxer::new(DemuxConfig::default());
     for bytes in source.chunks(1_316) {
         demuxer.push(bytes, &mut relay);
+        packager.set_renditions(relay.feed.sources());
         packager.pull(&relay.feed, relay.now);
     }
     demuxer.end(&mut relay);
+    packager.set_renditions(relay.feed.sources());
     while packager.pull(&relay.feed, relay.now) == Pulled::More {}
     packager.poll_flush(relay.now.plus_us(1_000_000));
     let mut reader = StoreReader::new(packager.shared().store().clone());

@@ -7,6 +7,7 @@ use millrace::http::url::Target;
 use millrace::limits::REQUEST_HEAD_BYTES_MAX;
 use millrace::metrics::Format;
 use millrace::route::decide::{Choice, Client, decide};
+use millrace::route::profiles::Profiles;
 use millrace::route::rules::{OwnRule, Rules};
 use millrace::route::{Route, RouteError, route};
 use proptest::prelude::*;
@@ -312,7 +313,7 @@ const SETTLED: &[(&str, &str, &[Codec], &str)] = &[
 fn a_decision_meets_its_source() {
     for (path, fields, source, expected) in SETTLED {
         let choice = choice(path, fields, &Rules::default());
-        let settled = choice.settle(source);
+        let settled = choice.settle(source, &Profiles::default());
         let text = match &settled {
             Ok(settled) => settled.decision.clone(),
             Err(nothing) => format!("!{nothing}"),
@@ -353,7 +354,7 @@ fn an_operators_rules_go_before_the_built_in_ones_and_after_what_the_client_says
 fn check(choice: &Choice, mask: u32) {
     let source: Vec<Codec> =
         Codec::ALL.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, c)| *c).collect();
-    let line = match choice.settle(&source) {
+    let line = match choice.settle(&source, &Profiles::default()) {
         Ok(settled) => {
             assert!(settled.format == choice.format || Some(settled.format) == choice.fallback);
             settled.decision

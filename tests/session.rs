@@ -1,13 +1,13 @@
 //! A channel's session without a runtime: a virtual clock, transport stream bytes made by our own muxer, and what comes out of `poll`.
 
 use bytes::Bytes;
-use millrace::es::carriage::Container;
+use millrace::es::selection::Selection;
 use millrace::es::{AudioRole, Codec, Key, SampleMeta, Track, TrackId, TsStream};
 use millrace::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
 use millrace::package::cmaf::CmafPackageConfig;
 use millrace::package::mpegts::TsPackageConfig;
 use millrace::session::shared::ChannelState;
-use millrace::session::{Command, OriginEvent, RingSize, Session, SessionConfig};
+use millrace::session::{Command, OriginEvent, RingSize, Session, SessionConfig, Want};
 use millrace::store::{Arena, StoreReader};
 use millrace::time::{MediaTime, Now};
 use millrace::timeline::{Numbers, TimelineConfig};
@@ -64,6 +64,7 @@ fn config() -> Arc<SessionConfig> {
         pace: true,
         session_idle_us: SESSION_IDLE_US,
         variant_idle_us: VARIANT_IDLE_US,
+        encodings: Default::default(),
     })
 }
 
@@ -125,9 +126,9 @@ fn a_packager_that_nobody_asks_for_is_dropped_and_made_again_from_the_rings() {
     session.poll(START);
     let mut radio = Radio::new();
     let now = play(&mut session, &mut radio, VARIANT_IDLE_US / 1_000_000 + 2, START);
-    assert!(session.view().ts.is_none());
+    assert!(session.view().ts.is_empty());
     session.touch(Want::Ts(Selection::SOURCE), now.mono_us, now);
-    let snapshot = session.view().ts.expect("made at the touch").snapshot();
+    let snapshot = session.view().ts(&Selection::SOURCE).cloned().expect("made at the touch").snapshot();
     assert!(snapshot.segments.len() >= 3, "backfilled from the rings: {}", snapshot.segments.len());
 }
 
@@ -152,7 +153,7 @@ fn media_flows_on_over_a_reconnect_with_a_discontinuity() {
     session.on_origin(OriginEvent::Down("reset".into()), now);
     // The new connection's time stamps begin anew.
     play(&mut session, &mut Radio::new(), 6, now.plus_us(1_000_000));
-    let playlist = session.view().ts.unwrap().snapshot().playlist.body.clone();
+    let playlist = session.view().ts(&Selection::SOURCE).cloned().unwrap().snapshot().playlist.body.clone();
     let playlist = String::from_utf8(playlist.to_vec()).unwrap();
     assert_eq!(
         playlist.matches("#EXT-X-DISCONTINUITY\n").count(),
@@ -186,7 +187,7 @@ fn a_burst_of_the_past_ends_now_and_not_begins_now() {
         assert_eq!(session.ingest(chunk, START).consumed, chunk.len());
     }
     let now = play(&mut session, &mut radio, 5, START.plus_us(FRAME_US));
-    let snapshot = session.view().ts.unwrap().snapshot();
+    let snapshot = session.view().ts(&Selection::SOURCE).cloned().unwrap().snapshot();
     let last = snapshot.segments.last().expect("the burst alone has segments");
     let end = last.cut.start.unix_us() + 2_000_000;
     assert!(end <= now.unix_us + 300_000, "{} us in the future", end - now.unix_us);

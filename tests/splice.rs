@@ -2,14 +2,14 @@
 //! source time, and still the section points at the picture that it pointed at in the source.
 
 use bytes::Bytes;
-use millrace::es::carriage::Container;
+use millrace::es::selection::Selection;
 use millrace::es::{AudioRole, Codec, Key, SampleMeta, Track, TrackId, TsStream};
 use millrace::mpegts::demux::{DemuxConfig, Demuxer, Flow, RawSample, Sink};
 use millrace::mpegts::mux::{MuxConfig, MuxSample, TsMuxer};
 use millrace::mpegts::psi::crc32;
 use millrace::package::cmaf::CmafPackageConfig;
 use millrace::package::mpegts::TsPackageConfig;
-use millrace::session::{OriginEvent, RingSize, Session, SessionConfig};
+use millrace::session::{OriginEvent, RingSize, Session, SessionConfig, Want};
 use millrace::store::{Arena, StoreReader};
 use millrace::time::{MediaTime, Now, Ts33, WRAP_33};
 use millrace::timeline::TimelineConfig;
@@ -96,10 +96,11 @@ fn relay(source: &[Vec<u8>]) -> Vec<u8> {
         pace: false,
         session_idle_us: 60_000_000,
         variant_idle_us: 60_000_000,
+        encodings: Default::default(),
     };
     let mut session = Session::open(Arc::new(config), Arena::new(1 << 28).unwrap(), None, START);
     let mut now = START;
-    session.touch(Some(Container::Ts), now.mono_us, now);
+    session.touch(Want::Ts(Selection::SOURCE), now.mono_us, now);
     session.poll(now);
     session.on_origin(OriginEvent::Connected, now);
     for piece in source {
@@ -108,7 +109,8 @@ fn relay(source: &[Vec<u8>]) -> Vec<u8> {
         session.poll(now);
     }
     let view = session.view();
-    let mut reader = StoreReader::new(view.ts.expect("a touched session has a packager").store().clone());
+    let mut reader =
+        StoreReader::new(view.ts(&Selection::SOURCE).expect("a touched session has a packager").store().clone());
     let mut out = Vec::new();
     while let Some(piece) = reader.piece(out.len() as u64, usize::MAX) {
         out.extend_from_slice(piece.bytes);

@@ -4,8 +4,10 @@
 mod support;
 
 use bytes::Bytes;
+use millrace::es::selection::Selection;
 use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, SampleMeta, Track, TrackId, TsStream, VideoParams};
 use millrace::mpegts::mux::MuxConfig;
+use millrace::package::hls_ts;
 use millrace::package::mpegts::{TsPackageConfig, TsPackager};
 use millrace::package::{Feed, TrackRing};
 use millrace::package::{Packager, Pulled};
@@ -122,6 +124,8 @@ fn packager(source: &Source) -> TsPackager {
         Arena::new(1 << 28).unwrap(),
         config,
         Epoch { id: 1_795_400_000, discontinuity_sequence: 1 },
+        Selection::SOURCE,
+        source.feed.sources(),
         &source.feed,
         source.now,
     )
@@ -228,5 +232,8 @@ fn the_playlist_lists_the_window() {
     let snapshot = packager.shared().snapshot();
     let media = std::str::from_utf8(&snapshot.playlist.body).unwrap();
     support::golden("media.m3u8", media);
-    support::golden("multivariant.m3u8", std::str::from_utf8(&shown(snapshot).multivariant.body).unwrap());
+    support::golden(
+        "multivariant.m3u8",
+        std::str::from_utf8(&hls_ts::multivariant([&*snapshot].into_iter()).unwrap().body).unwrap(),
+    );
 }

@@ -42,6 +42,10 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// The source's own tracks that have a ring.
+    pub fn sources(&self) -> Vec<RenditionId> {
+        self.rings.iter().map(|ring| ring.id).filter(|id| id.encoding.is_none()).collect()
+    }
     /// The ring of the source's own track.
     pub fn source_mut(&mut self, track: TrackId) -> Option<&mut EsRing> {
         let is_it = |ring: &&mut TrackRing| ring.id.track == track && ring.id.encoding.is_none();

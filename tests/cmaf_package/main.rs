@@ -124,7 +124,7 @@ fn a_pause_is_a_discontinuity_of_all_and_in_no_segments_duration() {
     rig.play(20);
     // The source is gone for 20 s and comes back at a key.
     for ring in &mut rig.feed.rings {
-        ring.ring.push_gap();
+        ring.ring.source_mut().unwrap().push_gap();
     }
     rig.shift += 20 * SECOND;
     rig.breaks = true;
@@ -250,7 +250,7 @@ fn a_silent_track_becomes_gaps_that_keep_their_numbers() {
     assert!(sound.segments.windows(2).all(|pair| pair[0].time < pair[1].time));
     let text = std::str::from_utf8(&sound.playlist.body).unwrap();
     assert!(text.contains("#EXT-X-GAP\n"), "{text}");
-    assert!(!rig.snapshot().mpd.is_empty());
+    assert!(!rig::shown(&rig.snapshot()).mpd.is_empty());
     rig.silent.clear();
     rig.play(10);
     assert!(!rig.rendition(AUDIO).segments.last().unwrap().is_gap());
@@ -267,7 +267,7 @@ fn a_track_that_comes_late_joins_and_one_that_goes_is_forgotten() {
     rig.describe(&audio(2, 48_000, 2));
     rig.play(10);
     assert_whole(&rig.rendition(2));
-    let multivariant = rig.snapshot().multivariant.body.clone();
+    let multivariant = rig::shown(&rig.snapshot()).multivariant.body.clone();
     assert!(std::str::from_utf8(&multivariant).unwrap().contains("/a2/media.m3u8"));
     // Its ring goes before the lane, which waits for the reference, has read its end.
     rig.audio_lag = -SECOND;
@@ -286,7 +286,8 @@ fn sound_alone_is_cut_by_a_reference_that_cmaf_does_not_carry() {
     let snapshot = rig.snapshot();
     assert_eq!(snapshot.renditions.len(), 1);
     assert_whole(&rig.rendition(AUDIO));
-    let text = std::str::from_utf8(&shown(snapshot).multivariant.body).unwrap();
+    let shown = rig::shown(&snapshot);
+    let text = std::str::from_utf8(&shown.multivariant.body).unwrap();
     assert!(text.contains("/a1/media.m3u8") && !text.contains("v0"), "{text}");
     assert!(rig.rendition(AUDIO).segments.last().unwrap().segment.number() + 2 >= rig.next_segment);
 }
@@ -404,7 +405,7 @@ fn a_backfill_over_the_budget_loses_nothing_and_shows_nothing_halfway() {
     (0..19 * 25).for_each(|_| rig.step());
     assert!(12 * 25 * rig.picture_bytes > 2 * PULL_BYTES_MAX);
     rig.package();
-    let shown = |rig: &Rig| !rig.snapshot().multivariant.is_empty();
+    let shown = |rig: &Rig| !rig::shown(&rig.snapshot()).multivariant.is_empty();
     let mut pulls = 0;
     loop {
         let snapshot = rig.snapshot();
@@ -456,9 +457,9 @@ fn the_multivariant_playlist_waits_for_a_late_track_and_not_for_ever() {
     let mut rig = Rig::new();
     rig.silent = vec![AUDIO];
     rig.play(3);
-    assert!(!rig.rendition(VIDEO).segments.is_empty() && rig.snapshot().multivariant.is_empty());
+    assert!(!rig.rendition(VIDEO).segments.is_empty() && rig::shown(&rig.snapshot()).multivariant.is_empty());
     rig.play(6);
-    let text = rig.snapshot().multivariant.body.clone();
+    let text = rig::shown(&rig.snapshot()).multivariant.body.clone();
     assert!(std::str::from_utf8(&text).unwrap().contains("/a1/media.m3u8"));
     assert!(Bytes::is_empty(&rig.rendition(AUDIO).playlist.body));
 }

@@ -2,9 +2,14 @@
 
 use crate::isobmff::{self, Chunk, Playlist};
 use millrace::es::rendition::RenditionId;
-use millrace::es::{AudioParams, AudioRole, Codec, Key, Params, SampleMeta, Track, TrackId, TsStream, VideoParams};
-use millrace::package::cmaf::{CmafPackageConfig, CmafPackager, CmafSegment, CmafSnapshot, RenditionSnapshot};
-use millrace::package::{Feed, Packager, Pulled, TrackRing};
+use millrace::es::selection::Selection;
+use millrace::es::{
+    AudioParams, AudioRole, Codec, Key, Params, SampleMeta, Track, TrackId, TrackKind, TsStream, VideoParams,
+};
+use millrace::package::cmaf::{
+    CmafPackageConfig, CmafPackager, CmafSegment, CmafSnapshot, Presentation, RenditionSnapshot, Wanted,
+};
+use millrace::package::{Feed, Packager, Pulled, Text, TrackRing};
 use millrace::ring::es::EsRing;
 use millrace::store::Arena;
 use millrace::time::{MediaTime, Now};
@@ -127,7 +132,7 @@ impl Rig {
         let dts = START + self.shift + n * FRAME;
         let pts = dts + if n % GOP % 3 == 0 { 4 * FRAME } else { FRAME };
         let key = if is_key { Key::Idr } else { Key::None };
-        if !self.silent.contains(&VIDEO) && self.feed.rings[0].id.0 == VIDEO {
+        if !self.silent.contains(&VIDEO) && self.feed.rings[0].id.track.0 == VIDEO {
             self.picture(dts, pts, key);
         }
         if is_key {
@@ -164,9 +169,16 @@ impl Rig {
     }
 
     pub fn pull(&mut self) {
+        let wanted = self.wanted();
         if let Some(packager) = &mut self.packager {
+            packager.set_wanted(wanted);
             while packager.pull(&self.feed, self.now) == Pulled::More {}
         }
+    }
+
+    /// All of the source as it is.
+    fn wanted(&self) -> Wanted {
+        Wanted { selections: vec![(Selection::SOURCE, served(&self.feed))], others: Vec::new() }
     }
 
     pub fn package(&mut self) -> &mut CmafPackager {
@@ -175,6 +187,7 @@ impl Rig {
             self.arena.clone(),
             config,
             Epoch { id: EPOCH, discontinuity_sequence: 7 },
+            self.wanted(),
             &self.feed,
             self.now,
         ));
@@ -222,4 +235,23 @@ pub fn playlist(rendition: &RenditionSnapshot) -> Playlist {
 
 pub fn periods(snapshot: &CmafSnapshot) -> Vec<isobmff::Period> {
     isobmff::periods(std::str::from_utf8(&shown(snapshot).mpd.body).unwrap()).unwrap()
+}
+
+/// The first picture and all sound, as a selection makes of a source.
+pub fn served(feed: &Feed) -> Vec<RenditionId> {
+    let is_picture = |id: &RenditionId| id.kind == TrackKind::Video;
+    let sources = feed.sources();
+    let picture = sources.iter().copied().find(is_picture);
+    picture.into_iter().chain(sources.iter().copied().filter(|id| id.is_audio())).collect()
+}
+
+/// The source as players are shown it; empty texts as long as there is nothing to show.
+pub fn shown(snapshot: &CmafSnapshot) -> Presentation {
+    snapshot.presentation(&Selection::SOURCE).cloned().unwrap_or_else(|| Presentation {
+        selection: Selection::SOURCE,
+        multivariant: Text::default(),
+        mpd: Text::default(),
+        mpd_end: 0,
+        renditions: Vec::new(),
+    })
 }

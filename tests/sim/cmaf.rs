@@ -6,6 +6,7 @@ use millrace::es::rendition::RenditionId;
 use millrace::es::selection::Selection;
 use millrace::es::{Track, TrackId, TrackKind};
 use millrace::limits::{BLOCK_BYTES, TRACK_LATE_TICKS};
+use millrace::package::cmaf::Wanted;
 use millrace::package::cmaf::{
     CmafPackageConfig, CmafPackager, CmafSegment, CmafSnapshot, Presentation, RenditionSnapshot,
 };
@@ -165,10 +166,15 @@ impl Cmaf {
 
     fn pull(&mut self, now: Now) -> Result<(), String> {
         let config = CmafPackageConfig { target_duration_s: self.target_duration_s, window_ms: WINDOW_MS };
+        let wanted = Wanted { selections: vec![(Selection::SOURCE, served(&self.feed))], others: Vec::new() };
         match &mut self.packager {
-            Some(packager) => while packager.pull(&self.feed, now) == Pulled::More {},
+            Some(packager) => {
+                packager.set_wanted(wanted);
+                while packager.pull(&self.feed, now) == Pulled::More {}
+            }
             None => {
-                self.packager = Some(CmafPackager::new(self.arena.clone(), config, self.epoch, &self.feed, now));
+                self.packager =
+                    Some(CmafPackager::new(self.arena.clone(), config, self.epoch, wanted, &self.feed, now));
             }
         }
         let shared = self.packager.as_ref().map(|packager| packager.shared().clone()).ok_or("no packager")?;
@@ -203,7 +209,8 @@ impl Cmaf {
         }
         if !shown(snapshot).mpd.is_empty() {
             mpd(snapshot)?;
-            let multivariant = text(&shown(snapshot).multivariant.body)?;
+            let shown = shown(snapshot);
+            let multivariant = text(&shown.multivariant.body)?;
             for rendition in &snapshot.renditions {
                 let uri = format!("{}/{}/media.m3u8", self.epoch.id, rendition.id);
                 ensure!(multivariant.contains(&uri), "{uri} is not in {multivariant}");
@@ -409,4 +416,11 @@ fn shown(snapshot: &CmafSnapshot) -> Presentation {
         mpd_end: 0,
         renditions: Vec::new(),
     })
+}
+
+/// The first picture and all sound, as a selection makes of a source.
+fn served(feed: &Feed) -> Vec<RenditionId> {
+    let sources = feed.sources();
+    let picture = sources.iter().copied().find(|id| id.kind == TrackKind::Video);
+    picture.into_iter().chain(sources.iter().copied().filter(|id| id.is_audio())).collect()
 }

@@ -155,9 +155,9 @@ impl CmafPackager {
         let lacks = |ring: &&TrackRing| wanted.contains(&ring.id) && self.lanes.iter().all(|lane| lane.id != ring.id);
         let missing: Vec<&TrackRing> = feed.rings.iter().filter(lacks).collect();
         if !missing.is_empty() {
-            let sources: Vec<RenditionId> =
-                feed.rings.iter().map(|ring| ring.id).filter(|id| id.encoding.is_none()).collect();
-            let Some(start) = find_start(feed, &sources, 0, self.listed_ticks()) else { return !self.lanes.is_empty() };
+            let Some(start) = find_start(feed, &feed.sources(), 0, self.listed_ticks()) else {
+                return !self.lanes.is_empty();
+            };
             for ring in missing {
                 let next = first_sample(ring, &start, feed);
                 self.lanes.extend(self.lane(ring, next, start.segment));
