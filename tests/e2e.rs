@@ -27,3 +27,5 @@ mod slow_viewers;
 mod surface;
 #[path = "e2e/system.rs"]
 mod system;
+#[path = "e2e/variants.rs"]
+mod variants;

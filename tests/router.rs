@@ -269,7 +269,7 @@ const SETTLED: &[(&str, &str, &[Codec], &str)] = &[
     ),
     ("stream.ts", "", &[H264, Flac, Aac], "mpegts; extension .ts; without flac: not carried in MPEG-TS"),
     // Neither container takes both: each takes what it can.
-    ("stream", "", &[Vp8, Aac], "hls-fmp4; default; without vp8: not carried in CMAF"),
+    ("stream", "", &[Vp8, Aac], "hls-fmp4; default"),
     // What the client asks for.
     ("stream", "X-Video-Codec: h264\r\n", &[H264, Aac], "hls-fmp4; default"),
     (

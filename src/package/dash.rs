@@ -85,8 +85,10 @@ fn period(
     segments: &Range<u64>,
 ) -> Option<Period> {
     let mut has_main = false;
-    let sets = renditions.iter().filter_map(|rendition| {
-        let set = adaptation_set(epoch, rendition, start, segments, has_main)?;
+    let groups = switchable(renditions);
+    let sets = groups.iter().zip(0..).filter_map(|(group, index)| {
+        let is_first = groups[..index as usize].iter().all(|other| other[0].id.track != group[0].id.track);
+        let set = adaptation_set(epoch, group, (index, is_first), start, segments, has_main)?;
         has_main |= set.kind == ContentKind::Audio && set.roles.contains(&"main");
         Some(set)
     });
@@ -95,32 +97,61 @@ fn period(
     is_listed.then(|| Period { id: start.segment.to_string(), start_90k: start.start.0.max(0) as u64, adaptation_sets })
 }
 
+/// Renditions that players switch between without a break: the rungs of one picture in one codec. Each sound is for itself.
+fn switchable(renditions: &[Arc<RenditionSnapshot>]) -> Vec<Vec<&RenditionSnapshot>> {
+    let codec = |rendition: &RenditionSnapshot| rendition.inits.last().map(|init| init.track.codec);
+    let mut groups: Vec<Vec<&RenditionSnapshot>> = Vec::new();
+    for rendition in renditions {
+        let fits = |group: &&mut Vec<&RenditionSnapshot>| {
+            let first = group[0];
+            !rendition.id.is_audio() && first.id.track == rendition.id.track && codec(first) == codec(rendition)
+        };
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.push(rendition),
+            None => groups.push(vec![rendition]),
+        }
+    }
+    groups
+}
+
 fn adaptation_set(
     epoch: Epoch,
-    rendition: &RenditionSnapshot,
+    group: &[&RenditionSnapshot],
+    (index, is_first): (u32, bool),
     start: &PeriodStart,
     segments: &Range<u64>,
     has_main: bool,
 ) -> Option<AdaptationSet> {
     let in_period = |segment: &&CmafSegment| segments.contains(&segment.segment.number()) && !segment.is_gap();
-    let listed = || rendition.listed().iter().filter(in_period);
-    let init = rendition.init(listed().next()?.init)?;
-    let timeline = listed().map(|segment| TimelineEntry { time: segment.time, duration: segment.duration }).collect();
-    let role = init.track.role;
-    let is_main = role == AudioRole::Main && !has_main;
+    let listed = |rendition: &RenditionSnapshot| -> Vec<CmafSegment> {
+        rendition.listed().iter().filter(in_period).cloned().collect()
+    };
+    let mut representations = Vec::new();
+    let mut described = None;
+    for rendition in group {
+        let listed = listed(rendition);
+        let Some(init) = listed.first().and_then(|segment| rendition.init(segment.init)) else { continue };
+        let entry = |segment: &CmafSegment| TimelineEntry { time: segment.time, duration: segment.duration };
+        representations.push(representation(epoch, rendition, init, start, listed.iter().map(entry).collect()));
+        described.get_or_insert(&init.track);
+    }
+    let (first, track) = (*group.first()?, described?);
+    let is_main = track.role == AudioRole::Main && !has_main;
+    let is_audio = first.id.is_audio();
     Some(AdaptationSet {
-        id: u32::from(rendition.id.track.0),
-        kind: if rendition.id.is_audio() { ContentKind::Audio } else { ContentKind::Video },
-        language: language_tag(&init.track).map(str::to_owned),
-        label: rendition.id.is_audio().then(|| name(&init.track)),
-        roles: vec![role_value(rendition.id.is_audio(), role, is_main)],
-        audio_purpose: match role {
+        // A picture in two codecs makes two sets of one track.
+        id: if is_first { u32::from(first.id.track.0) } else { 1_000 + index },
+        kind: if is_audio { ContentKind::Audio } else { ContentKind::Video },
+        language: language_tag(track).map(str::to_owned),
+        label: is_audio.then(|| name(track)),
+        roles: vec![role_value(is_audio, track.role, is_main)],
+        audio_purpose: match track.role {
             AudioRole::VisualImpaired => Some(1),
             AudioRole::HearingImpaired => Some(2),
             AudioRole::Main | AudioRole::CleanEffects => None,
         },
-        starts_with_sap: is_independent(rendition.id, listed()),
-        representations: vec![representation(epoch, rendition, init, start, timeline)],
+        starts_with_sap: group.iter().all(|rendition| is_independent(rendition.id, listed(rendition).iter())),
+        representations,
     })
 }
 

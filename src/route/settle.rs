@@ -34,7 +34,7 @@ pub struct Settled {
 pub struct NothingLeft(pub String);
 
 /// What becomes of a source in one format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Plan {
     format: Format,
     selection: Selection,
@@ -63,8 +63,10 @@ impl Choice {
         let source: CodecSet = source.iter().copied().filter(|codec| codec.kind() != TrackKind::Data).collect();
         let plan = self.best_plan(source, profiles, self.decodes)?;
         // What only this client does not decode says nothing of others.
-        let by_url = self.by_url && self.best_plan(source, profiles, decodes::everything()).as_ref() == Ok(&plan);
         let (format, selection) = (plan.format, plan.selection);
+        let of_others = || self.best_plan(source, profiles, decodes::everything());
+        let by_url =
+            self.by_url && of_others().is_ok_and(|other| (other.format, other.selection) == (format, selection));
         Ok(Settled { format, selection, by_url, decision: self.explain(&plan, source) })
     }
 

@@ -207,22 +207,22 @@ impl Encodes {
             });
             rendition.progress.is_over() || drained
         };
-        let gone: Vec<(RenditionId, Arc<str>)> = self
+        let gone: Vec<(RenditionId, Arc<str>, bool)> = self
             .renditions
             .iter()
             .filter(|rendition| is_gone(rendition, feed))
             .map(|rendition| {
                 let why = rendition.progress.failure().unwrap_or_else(|| "the transcoder ended".into());
-                (rendition.id, why)
+                (rendition.id, why, rendition.progress.frames.load(Ordering::Relaxed) > 0)
             })
             .collect();
         if gone.is_empty() {
             return;
         }
-        let ids: Vec<RenditionId> = gone.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<RenditionId> = gone.iter().map(|(id, ..)| *id).collect();
         self.end(&ids, feed);
-        for (id, why) in gone {
-            self.troubles.failed(id, why, now.mono_us);
+        for (id, why, has_worked) in gone {
+            self.troubles.failed(id, why, has_worked, now.mono_us);
         }
         self.version += 1;
     }

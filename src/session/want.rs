@@ -25,7 +25,7 @@ pub enum Want {
 
 impl Want {
     /// Whether all that it needs made is among `allowed`: viewers cannot have anything else made.
-    pub(super) fn is_allowed(&self, allowed: &HashSet<Encoding>) -> bool {
+    pub fn is_allowed(&self, allowed: &HashSet<Encoding>) -> bool {
         match self {
             Want::Channel => true,
             Want::Ts(selection) => !selection.is_ladder() && selection.encodings().all(|e| allowed.contains(&e)),

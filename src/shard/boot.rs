@@ -76,6 +76,10 @@ pub fn start(config: Config) -> Result<Running, BootError> {
     let mut spawned = spawn_shards(&relay, &cores, &listeners)?;
     let pacemaker = spawn_pacemaker(relay.clone())?;
     wait_until_ready(&relay, &cores, &mut spawned)?;
+    let transcode = relay.transcoder.config();
+    if transcode.cores_are_shared {
+        tracing::info!(cores = ?transcode.cores, "transcoders share cores with shards, and give way to them");
+    }
     let shards = spawned.into_iter().map(|shard| shard.handle).collect();
     Ok(Running { relay, listen, admin_listen, shards, pacemaker, _listeners: listeners })
 }
@@ -121,9 +125,6 @@ fn layout(config: &Config) -> Layout {
     let count = if config.server.shards == 0 { usable.len() } else { config.server.shards };
     let shards: Vec<usize> = (0..count.min(SHARDS_MAX)).map(|shard| usable[shard % usable.len()]).collect();
     let cores_are_shared = own.iter().any(|core| shards.contains(core));
-    if cores_are_shared {
-        tracing::info!(cores = ?own, "transcoders share cores with shards, and give way to them");
-    }
     let load_max = wanted.load_percent_max as f64 / 100.0;
     Layout { shards, transcode: TranscodeConfig { cores: own, cores_are_shared, load_max, hang_ms: wanted.hang_ms } }
 }

@@ -200,6 +200,9 @@ impl Answering<'_> {
 
     /// A media playlist. HEAD opens nothing: it answers with what is there.
     pub async fn playlist(&mut self, asked: Asked<'_>, channel: u32, manifest: Manifest) -> io::Result<Next> {
+        if !manifest.wants().iter().all(|want| want.is_allowed(&self.shard.relay.encodings)) {
+            return self.refuse(asked, Refusal::new(Status::NotFound, "the channel has no such rendition")).await;
+        }
         let found = if asked.head_only {
             let there = manifest.find(&self.shard.mirror(channel).view());
             there.unwrap_or_else(|| Err(Refusal::unavailable("nobody watches the channel")))

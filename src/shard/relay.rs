@@ -28,6 +28,8 @@ pub struct Relay {
     /// Which format clients get that say nothing themselves.
     pub rules: Rules,
     pub transcoder: Arc<Transcoder>,
+    /// All that viewers may have made.
+    pub encodings: Arc<HashSet<Encoding>>,
     pub shards: Vec<ShardFront>,
     /// Set once: no new connections, finish what is being sent.
     pub draining: AtomicBool,
@@ -75,6 +77,7 @@ impl Relay {
             touch_interval_us: (idle_ms * 1_000 / 8).min(1_000_000),
             rules: Rules::new(config.routes.iter().map(own_rule)).with_profiles(profiles),
             transcoder: Transcoder::new(transcode),
+            encodings,
             channels,
             by_id,
             shards: (0..shards).map(|_| ShardFront::default()).collect(),

@@ -110,6 +110,7 @@ impl Sink for Outlet {
 
     fn failed(&mut self, id: OutputId, why: &str) {
         if let Some(output) = self.outputs.iter().find(|output| output.id == id) {
+            tracing::warn!(rendition = %output.encoding, why, "an output of a transcoder failed");
             output.progress.fail(why);
             self.failed.push(id);
         }

@@ -17,11 +17,12 @@ pub struct Setup {
     keys: Vec<(String, String)>,
     channels: Vec<String>,
     routes: Vec<String>,
+    profiles: Vec<String>,
 }
 
 impl Setup {
     pub fn new() -> Setup {
-        let mut setup = Setup { keys: Vec::new(), channels: Vec::new(), routes: Vec::new() };
+        let mut setup = Setup { keys: Vec::new(), channels: Vec::new(), routes: Vec::new(), profiles: Vec::new() };
         setup.key("server.listen", "[\"127.0.0.1:0\"]").key("server.admin_listen", "\"127.0.0.1:0\"");
         setup.key("server.shards", 2);
         setup.key("media.segment_target_ms", 1_000).key("media.segment_max_ms", 3_000);
@@ -51,6 +52,12 @@ impl Setup {
         self
     }
 
+    /// A whole `[[profile]]` table's text.
+    pub fn profile_toml(&mut self, table: &str) -> &mut Setup {
+        self.profiles.push(table.to_owned());
+        self
+    }
+
     /// The file's text.
     pub fn toml(&self) -> String {
         let mut keys: Vec<_> =
@@ -66,6 +73,9 @@ impl Setup {
         }
         for channel in &self.channels {
             let _ = writeln!(text, "[[channel]]\n{channel}");
+        }
+        for profile in &self.profiles {
+            let _ = writeln!(text, "[[profile]]\n{profile}");
         }
         for route in &self.routes {
             let _ = writeln!(text, "[[route]]\n{route}");

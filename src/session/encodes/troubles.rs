@@ -25,13 +25,14 @@ struct Trouble {
 
 impl Troubles {
     /// A transcoder failed: it is tried again after a while that doubles, and after too many failures viewers are refused for longer.
-    pub fn failed(&mut self, id: RenditionId, why: Arc<str>, now_us: u64) {
+    /// What never gave a frame is not tried again and again.
+    pub fn failed(&mut self, id: RenditionId, why: Arc<str>, has_worked: bool, now_us: u64) {
         let trouble = self.of(id);
         trouble.failures_us.retain(|at| now_us.saturating_sub(*at) < TRANSCODE_FAILURES_WITHIN_US);
         trouble.failures_us.push(now_us);
         let count = trouble.failures_us.len();
-        if count >= TRANSCODE_FAILURES_MAX {
-            let why = format!("{why}; it failed {count} times in a row");
+        if count >= TRANSCODE_FAILURES_MAX || !has_worked {
+            let why = format!("the transcoder failed: {why}");
             let retry_after_s = Some((TRANSCODE_BREAKER_US / 1_000_000) as u32);
             trouble.refusal = Some(Refusal { rendition: id, why: why.into(), retry_after_s });
             trouble.retry_us = now_us + TRANSCODE_BREAKER_US;
@@ -97,7 +98,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..TRANSCODE_FAILURES_MAX {
             assert!(troubles.may_start(id, now_us) && troubles.refusals().is_empty());
-            troubles.failed(id, "why".into(), now_us);
+            troubles.failed(id, "why".into(), true, now_us);
             let wait_us = (0..).map(|n| n * 100_000).find(|wait_us| troubles.may_start(id, now_us + wait_us)).unwrap();
             waits.push(wait_us);
             now_us += wait_us;

@@ -183,7 +183,11 @@ fn set_options(name: &CStr, context: &mut ff::AVCodecContext, options: &mut Opti
             set(c"lag-in-frames", "0");
             context.rc_min_rate = if crf.is_some() { 0 } else { context.bit_rate };
         }
-        b"mpeg2video" => context.flags |= ff::AV_CODEC_FLAG_CLOSED_GOP as c_int,
+        b"mpeg2video" => {
+            context.flags |= ff::AV_CODEC_FLAG_CLOSED_GOP as c_int;
+            // It finds no scene cuts in closed GOPs, and wants to be told not to look for any.
+            set(c"sc_threshold", "1000000000");
+        }
         _ => {}
     }
     if let Some(crf) = crf.filter(|_| name != c"mpeg2video" && name != c"libopenh264") {
