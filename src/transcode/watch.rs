@@ -27,20 +27,16 @@ pub(super) fn spawn(transcoder: Weak<Transcoder>) -> Option<JoinHandle<()>> {
     let spawned = builder.spawn(move || {
         while let Some(transcoder) = transcoder.upgrade() {
             let hang_us = transcoder.config().hang_ms * 1_000;
-            let (is_idle, is_over) = look(&transcoder, hang_us);
+            let Some(pause) = look(&transcoder, hang_us) else { return };
             drop(transcoder);
-            if is_over {
-                return;
-            }
-            let ms = if is_idle { TRANSCODE_IDLE_WATCH_MS } else { TRANSCODE_WATCH_MS };
-            std::thread::park_timeout(Duration::from_millis(ms));
+            std::thread::park_timeout(pause);
         }
     });
     spawned.inspect_err(|error| tracing::error!(%error, "no thread to watch the transcoders")).ok()
 }
 
-/// One look at all jobs: whether there are none, and whether there will be none.
-fn look(transcoder: &Transcoder, hang_us: u64) -> (bool, bool) {
+/// One look at all jobs: how long until the next; `None` when there are none and will be none.
+fn look(transcoder: &Transcoder, hang_us: u64) -> Option<Duration> {
     let mut ended = Vec::new();
     let mut state = transcoder.lock();
     for index in (0..state.jobs.len()).rev() {
@@ -56,17 +52,18 @@ fn look(transcoder: &Transcoder, hang_us: u64) -> (bool, bool) {
     }
     let is_stopping = state.jobs.iter().any(|job| job.stopped_us.is_some() && !job.is_hung);
     let lives = state.jobs.iter().any(|job| !job.is_hung);
-    let (is_idle, is_over) = (!lives, state.is_closing && !lives);
+    let is_over = state.is_closing && !lives;
     drop(state);
     for job in ended {
         join(transcoder, job);
     }
-    if is_stopping {
-        // Soon: how long it took is to be known to the millisecond.
-        std::thread::park_timeout(Duration::from_millis(1));
-        return (false, is_over);
-    }
-    (is_idle, is_over)
+    let ms = match (is_stopping, lives) {
+        // How long it takes is to be known to the millisecond.
+        (true, _) => 1,
+        (false, true) => TRANSCODE_WATCH_MS,
+        (false, false) => TRANSCODE_IDLE_WATCH_MS,
+    };
+    (!is_over).then(|| Duration::from_millis(ms))
 }
 
 /// Not under the lock: the thread is about to be gone, but not yet.
