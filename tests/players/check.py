@@ -63,9 +63,9 @@ TOOLS = (clients.ffmpeg, clients.mpv, clients.vlc)
 class Demo:
     """`millrace demo` on a free port, with a channel per cold start and one that is kept warm."""
 
-    def __init__(self, binary, channels):
+    def __init__(self, binary, channels, more=()):
         self.admin = restart.free_address()
-        command = [str(binary), "demo", "--listen", "127.0.0.1:0", "--admin-listen", self.admin, "--channels", str(channels)]
+        command = [str(binary), "demo", "--listen", "127.0.0.1:0", "--admin-listen", self.admin, "--channels", str(channels), *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
         for line in self.process.stdout:
             if found := re.match(r"LISTENING (\S+)", line):

@@ -93,7 +93,7 @@ def start(stack, binaries, folder, sources):
         stack.callback(ended, origin)
         channels.append(f'[[channel]]\nid = "{source.id}"\norigins = ["http://{address}/channel/1.ts"]\n')
     config = folder / "media.toml"
-    config.write_text(f'[server]\nlisten = ["{free_address()}"]\nadmin_listen = "{admin}"\n' + "".join(channels))
+    config.write_text(f'[server]\nlisten = ["{free_address()}"]\nadmin_listen = "{admin}"\n[transcode]\nauto = "off"\n' + "".join(channels))
     relay, address = listening([binaries / "millrace", "serve", "--config", config])
     stack.callback(ended, relay)
     return f"http://{address}/relay/channel"

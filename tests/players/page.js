@@ -18,7 +18,8 @@ const PLAYERS = {
     const parsed = new Promise((resolve) => hls.on(Hls.Events.MANIFEST_PARSED, resolve));
     hls.loadSource(url);
     hls.attachMedia(video);
-    return { play: () => parsed.then(() => video.play()), latency: () => hls.latency };
+    const pick = (lines) => { hls.nextLevel = hls.levels.findIndex((level) => level.height === lines); };
+    return { play: () => parsed.then(() => video.play()), latency: () => hls.latency, pick };
   },
 
   shaka: (video, url, seen) => {
@@ -36,7 +37,11 @@ const PLAYERS = {
       await player.load(url).catch(note);
       await video.play();
     };
-    return { play, latency: () => player.getStats().liveLatency };
+    const pick = (lines) => {
+      player.configure('abr.enabled', false);
+      player.selectVariantTrack(player.getVariantTracks().find((track) => track.height === lines));
+    };
+    return { play, latency: () => player.getStats().liveLatency, pick };
   },
 
   videojs: (video, url, seen) => {
@@ -89,6 +94,7 @@ window.startPlayer = (name, url, recovers) => {
   watchClock(video, seen);
   const player = PLAYERS[name](video, url, seen, recovers);
   player.play().catch((error) => seen.errors.push(`play() ${error.message}`));
+  window.pickLines = (lines) => player.pick(lines);
   window.figures = () => ({ ...seen, ...videoFigures(video), latency: player.latency() });
 };
 

@@ -42,7 +42,10 @@ const NARROW = { width: 360, height: 740 };
 const BROWSER_ARGS = ['--no-sandbox', '--autoplay-policy=no-user-gesture-required', '--mute-audio', '--disable-gpu',
   '--disable-background-networking', '--disable-component-update'];
 // Port 9 of this host answers nobody. The name is one that has to be cut somewhere.
-const BROKEN = `[[channel]]
+// Nothing is made for a browser that does not decode it: the page has to say so.
+const BROKEN = `[transcode]
+auto = "off"
+[[channel]]
 id = "broken"
 name = "A channel whose name is far too long for any card, and whose origin is not there"
 group = "Out of order"

@@ -1,10 +1,11 @@
-// play.mjs PLAYER URL [--browser chromium|firefox] [--seconds N] [--trace] [--recovers] [--screenshot FILE]
+// play.mjs PLAYER URL [--browser chromium|firefox] [--seconds N] [--trace] [--recovers] [--screenshot FILE] [--lines N,N] [--kbps N,N]
 //
 // Plays a live URL in a headless browser and prints what a viewer would notice as one line of JSON. It measures, and leaves the verdict to
 // the caller: exit 0 = measured, 1 = nothing played within 20 s, 2 = the harness itself failed.
 // With --trace it prints a line of figures ten times a second instead, from the start on and whatever happens, until it is stopped; a line
 // `offline` or `online` on its standard input takes the network from the page or gives it back (Chromium only).
 // With --recovers the page tries again when its player has given up for lack of network, as a site's page does.
+// With --lines the page picks the rung of so many lines, with --kbps the network gets so fast, each for an equal part of the time.
 // CHROMIUM and FIREFOX name the browsers' executables.
 import fs from 'node:fs';
 import http from 'node:http';
@@ -44,6 +45,8 @@ const { values: options, positionals: [player, url] } = parseArgs({
     trace: { type: 'boolean' },
     recovers: { type: 'boolean', default: false },
     screenshot: { type: 'string' },
+    lines: { type: 'string', default: '' },
+    kbps: { type: 'string', default: '' },
   },
 });
 if (!(player in LIBRARIES) || !url || !['chromium', 'firefox'].includes(options.browser)) {
@@ -112,10 +115,15 @@ async function measure(page) {
   await sleep(SETTLE_MS);
   first = await figures();
   const latencies = [];
+  const heights = [];
   let last = first;
+  const steps = script(page);
   for (const end = Date.now() + Number(options.seconds) * 1000; Date.now() < end && last.fatal.length === 0;) {
+    const begun = 1 - (end - Date.now()) / (Number(options.seconds) * 1000);
+    for (const step of steps.filter((step) => !step.done && step.at <= begun)) await step.run();
     await sleep(500);
     last = await figures();
+    if (heights.at(-1) !== last.height) heights.push(last.height);
     if (Number.isFinite(last.latency)) latencies.push(last.latency);
   }
   return {
@@ -124,8 +132,30 @@ async function measure(page) {
     advancedSeconds: last.position - first.position,
     wallSeconds: (last.wallMs - first.wallMs) / 1000,
     framesPerSecond: (last.decodedFrames - first.decodedFrames) / ((last.wallMs - first.wallMs) / 1000),
+    heights,
     latencyMax: latencies.length ? Math.max(...latencies) : null,
   };
+}
+
+// What --lines and --kbps ask for, each with the part of the time that has passed by then.
+function script(page) {
+  const numbers = (text) => text.split(',').filter(Boolean).map(Number);
+  const steps = (list, run) => list.map((value, index) => {
+    const step = { at: index / list.length, done: false };
+    step.run = async () => {
+      step.done = true;
+      await run(value);
+    };
+    return step;
+  });
+  const throttle = async (kbps) => {
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    const downloadThroughput = kbps * 125;
+    await session.send('Network.emulateNetworkConditions', { offline: false, latency: 20, downloadThroughput, uploadThroughput: -1 });
+  };
+  const picks = steps(numbers(options.lines), (lines) => page.evaluate((wanted) => window.pickLines(wanted), lines));
+  return [...picks, ...steps(numbers(options.kbps), throttle)];
 }
 
 // For who wants to see an outage: the verdict needs the course of things, not their sum.
