@@ -30,10 +30,10 @@ from restart import QUIET, ended, free_address, listening
 
 FULL_SECONDS = 30
 # A ladder of three, in the words of the configuration: lines and kilobits a second.
-RUNGS = {"top": (360, 900), "middle": (240, 450), "bottom": (180, 250)}
+RUNGS = {"top": (360, 1500), "middle": (240, 700), "bottom": (180, 300)}
 CONFIG = """
-[transcode]
-load_percent_max = 100
+[idle]
+variant_ms = 6000
 [[profile]]
 name = "small-av1"
 video = "av1"
@@ -125,14 +125,16 @@ def api(demo):
 
 def first_playlists(demo):
     """From the request to the answer, for encodings that nobody has asked for yet."""
-    queries = ["video=vp9", "video=vp8", "profile=middle", "profile=bottom", "profile=three", "video=h265", "audio=opus&video=none", "profile=small-av1"]
-    took = []
-    for query in queries:
+    queries = {"VP9": "video=vp9", "H.264": "profile=middle", "ladder": "profile=three", "Opus": "audio=opus&video=none", "AV1": "profile=small-av1"}
+    took = {}
+    for name, query in queries.items():
         begin = time.monotonic()
         fetch(demo.url(1, f"{HLS}&{query}"))
-        took.append(time.monotonic() - begin)
-    verdict = Verdict({"median": f"{sorted(took)[len(took) // 2]:.2f}s", "longest": f"{max(took):.2f}s", "tries": len(took)})
-    verdict.require(max(took) <= 1.5, f"{max(took):.2f} s, over 1.5 s")
+        took[name] = time.monotonic() - begin
+        # Until its transcoder has ended.
+        time.sleep(8)
+    verdict = Verdict({name: f"{seconds:.2f}s" for name, seconds in took.items()})
+    verdict.require(max(took.values()) <= 1.5, "over 1.5 s")
     return verdict
 
 
@@ -231,12 +233,12 @@ def switched(demo, seconds):
     """A player goes down and up, told to, and by itself when the network gets slow and fast again."""
     for player, form in (("hlsjs", HLS), ("shaka", DASH)):
         url = demo.url(1, form + "&profile=three".lstrip("&" if form.endswith("?") else ""))
-        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,450,6000"])):
+        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,900,6000"])):
             name = f"ladder: {player} switches {title}"
             if reason := clients.browser_missing():
                 yield name, Verdict(skipped=reason)
                 continue
-            length = seconds if title == "told to" else seconds + 25
+            length = seconds if title == "told to" else seconds + 40
             command = ["node", str(clients.HERE / "play.mjs"), player, url, "--seconds", str(length), *script]
             run = clients.finished(command, length + 20, env=clients.browser_environment())
             if run is None or run.returncode == 2:
@@ -304,12 +306,12 @@ def children_cpu():
 # ---- public media
 
 
-INTERLACED = ("MPEG-2 interlaced", ("ts/test-030.ts",))
+INTERLACED = ("MPEG-2 interlaced", ("ts/test-206.1.ts",))
 EAC3 = ("E-AC-3", ("ts/test-089.000000.ts",))
 
 
 def of_media(binaries, folder, seconds):
-    for title, files in (interlaced_source(), EAC3):
+    for title, files in (INTERLACED, EAC3):
         if not files or not all((MEDIA / file).is_file() for file in files):
             yield title, Verdict(skipped="not among the public media beside the project")
             continue
@@ -324,22 +326,12 @@ def of_media(binaries, folder, seconds):
             relay, address = listening([binaries / "millrace", "serve", "--config", config])
             stack.callback(ended, relay)
             base = f"http://{address}/relay/channel/one/"
-            yield f"{title}: what is made of it", progressive(base + "stream.ts?video=h264&audio=aac", title)
-            yield f"{title}: hlsjs", loosely(base + HLS, seconds)
+            yield f"{title}: what is made of it", progressive(base + "stream.ts?profile=low")
+            # The picture of the second is one that Chromium does not decode either, interlaced H.264 with losses.
+            yield f"{title}: hlsjs", loosely(base + HLS + "&profile=low", seconds)
 
 
-def interlaced_source():
-    """A broadcast of interlaced MPEG-2, as ffprobe finds it."""
-    if shutil.which("ffprobe"):
-        for file in sorted((MEDIA / "ts").glob("*.ts")):
-            command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=codec_name,field_order", "-of", "csv=p=0", str(file)]
-            found = subprocess.run(command, capture_output=True, text=True).stdout
-            if re.match(r"mpeg2video,(tt|bb|tb|bt)", found) and file.stat().st_size > 3_000_000:
-                return "MPEG-2 interlaced", (f"ts/{file.name}",)
-    return "MPEG-2 interlaced", ()
-
-
-def progressive(url, title):
+def progressive(url):
     """H.264 and AAC, and no picture of it interlaced, by ffmpeg's idet."""
     if not shutil.which("ffmpeg"):
         return Verdict(skipped="ffmpeg is not installed")
