@@ -47,14 +47,21 @@ pub(super) fn mpd(
 }
 
 /// One past the newest segment number to list: what all renditions have, so that no player sees a picture without its sound for the moment
-/// that audio comes later. One that lags by more than a segment is not waited for.
+/// that audio comes later. One that lags by more than a segment is not waited for, unless it is still being made: a Period that begins without its
+/// picture stays without it for a player that has come to it. An encoded one is waited for while it lags by [`ENCODED_LAG_SEGMENTS`] at most.
 pub(super) fn common_end(renditions: &[Arc<RenditionSnapshot>]) -> u64 {
     let newest = || renditions.iter().filter_map(|rendition| Some(rendition.listed().last()?.segment.number()));
-    match (newest().min(), newest().max()) {
-        (Some(first), Some(last)) if first + 1 == last => last,
+    let encoded = renditions.iter().filter(|rendition| rendition.id.encoding.is_some());
+    let encoded = encoded.filter_map(|rendition| Some(rendition.listed().last()?.segment.number())).min();
+    match (newest().min(), newest().max(), encoded) {
+        (_, Some(last), Some(made)) if made < last && last - made <= ENCODED_LAG_SEGMENTS => made + 1,
+        (Some(first), Some(last), _) if first + 1 == last => last,
         _ => u64::MAX,
     }
 }
+
+/// Segments that an encoder may be behind, and be waited for.
+const ENCODED_LAG_SEGMENTS: u64 = 8;
 
 /// How far back segments are listed at most, milliseconds. A timeShiftBufferDepth beyond that makes shaka wait for segments of the epoch before,
 /// which are gone, until they are as old as it says.

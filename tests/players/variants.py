@@ -33,7 +33,7 @@ FULL_SECONDS = 30
 RUNGS = {"top": (360, 1500), "middle": (240, 700), "bottom": (180, 300)}
 CONFIG = """
 [idle]
-variant_ms = 6000
+variant_ms = 15000
 [[profile]]
 name = "small-av1"
 video = "av1"
@@ -47,6 +47,8 @@ rungs = ["top", "middle", "bottom"]
     f'[[profile]]\nname = "{name}"\nvideo = "h264"\nheight = {lines}\nvideo_kbps = {kbps}\naudio = "aac"\n'
     for name, (lines, kbps) in RUNGS.items()
 )
+# What is asked for first, each on a channel of its own.
+FIRST = {"VP9": "video=vp9", "H.264": "profile=middle", "ladder": "profile=three", "Opus": "audio=opus&video=none", "AV1": "profile=small-av1"}
 HLS, HLS_TS, DASH, TS = "index.m3u8?format=hls-fmp4", "index.m3u8?format=hls-ts", "manifest.mpd?", "stream.ts?"
 LABELS = {HLS: "HLS-fMP4", HLS_TS: "HLS-TS", DASH: "DASH", TS: "TS"}
 VP9 = "&video=vp9&audio=opus"
@@ -98,18 +100,18 @@ def check(binaries, folder, seconds):
     full = seconds >= FULL_SECONDS
     config = folder / "variants.toml"
     config.write_text(CONFIG)
-    demo = Demo(binaries / "millrace", 3, ["--config", str(config)])
+    demo = Demo(binaries / "millrace", 3 + len(FIRST), ["--config", str(config)])
     try:
         # Warm, and kept so.
         with urllib.request.urlopen(demo.url(1, "stream.ts"), timeout=20) as kept:
             kept.read(188)
-            time.sleep(12)
             yield "first playlists on a warm channel", first_playlists(demo)
             yield "variants share a transcoder", shared(demo)
             yield from probed(demo)
             yield from played(demo, seconds, full)
             yield "rungs are cut at the same pictures", aligned(demo)
             yield from switched(demo, max(seconds, 20))
+            yield "memory of a variant beside an ffmpeg", memory(demo, folder)
             yield "CPU of a ladder beside three ffmpegs", cost(demo, folder, full)
     finally:
         yield "the demo ends", demo.stop()
@@ -125,14 +127,16 @@ def api(demo):
 
 def first_playlists(demo):
     """From the request to the answer, for encodings that nobody has asked for yet."""
-    queries = {"VP9": "video=vp9", "H.264": "profile=middle", "ladder": "profile=three", "Opus": "audio=opus&video=none", "AV1": "profile=small-av1"}
     took = {}
-    for name, query in queries.items():
+    for channel in range(4, 4 + len(FIRST)):
+        fetch(demo.url(channel, HLS))
+    time.sleep(12)
+    for channel, (name, query) in enumerate(FIRST.items(), 4):
         begin = time.monotonic()
-        fetch(demo.url(1, f"{HLS}&{query}"))
+        fetch(demo.url(channel, f"{HLS}&{query}"))
         took[name] = time.monotonic() - begin
-        # Until its transcoder has ended.
-        time.sleep(8)
+        # Until it has caught up.
+        time.sleep(2)
     verdict = Verdict({name: f"{seconds:.2f}s" for name, seconds in took.items()})
     verdict.require(max(took.values()) <= 1.5, "over 1.5 s")
     return verdict
@@ -292,6 +296,38 @@ def cost(demo, folder, full):
     # A shared machine is not to be judged in a few seconds.
     verdict.require(ratio <= 0.65 or not full, f"{ratio:.2f}, over 0.65")
     return verdict
+
+
+def memory(demo, folder):
+    """What the relay grows by for one variant, and what an ffmpeg takes that makes the same."""
+    if not shutil.which("ffmpeg"):
+        return Verdict(skipped="ffmpeg is not installed")
+    channel, entry = 2, f"{HLS}&profile=middle"
+    with urllib.request.urlopen(demo.url(channel, "stream.ts"), timeout=20) as kept:
+        kept.read(188)
+        fetch(demo.url(channel, HLS))
+        time.sleep(20)
+        before = resident(demo.process.pid)
+        command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", demo.url(channel, "stream.ts"), "-vf", "scale=-2:240", "-c:v", "libx264"]
+        command += ["-preset", "superfast", "-tune", "zerolatency", "-threads", "1", "-b:v", "700k", "-c:a", "copy", "-f", "mpegts", "-y", str(folder / "one.ts")]
+        process = subprocess.Popen(command, **QUIET)
+        try:
+            # Until all of both windows is full.
+            for _ in range(20):
+                fetch(demo.url(channel, entry))
+                time.sleep(1)
+            ours, theirs = resident(demo.process.pid) - before, resident(process.pid)
+        finally:
+            process.kill()
+            process.wait()
+    verdict = Verdict({"ours": f"{ours / 1024:.1f}MiB", "theirs": f"{theirs / 1024:.1f}MiB"})
+    verdict.require(ours < theirs, "more than an ffmpeg process")
+    return verdict
+
+
+def resident(pid):
+    """KiB."""
+    return int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
 def spent(demo, channel):
