@@ -104,6 +104,8 @@ pub const ENCODED_AUDIO_KBPS: std::ops::RangeInclusive<u16> = 6..=1_024;
 pub const ENCODED_CHANNELS_MAX: u8 = 8;
 /// Most pixels of a picture that is decoded: 8192 x 4320.
 pub const DECODED_PIXELS_MAX: u32 = 8_192 * 4_320;
+/// Samples that a decoder may hold before its next picture; one that holds more at a key is begun anew there.
+pub const DECODED_DELAY_MAX: usize = 24;
 /// An encoder makes a key by itself when none was asked for in this many seconds.
 pub const ENCODED_KEY_SECONDS_MAX: u32 = 20;
 /// Most keys and breaks that an encoder waits for: more than a decoder holds frames.

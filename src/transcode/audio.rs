@@ -87,6 +87,9 @@ impl Pipeline for AudioPipeline {
     }
 
     fn sample(&mut self, meta: &SampleMeta, data: &[u8], sink: &mut dyn Sink) -> Result<(), PipelineError> {
+        if meta.discontinuity {
+            self.drain(sink)?;
+        }
         for output in &mut self.outputs {
             output.mark(meta);
         }

@@ -17,6 +17,7 @@ use super::pipeline::{Pipeline, PipelineError, Sink};
 use super::video_output::VideoOutput;
 use crate::es::encoding::Encoding;
 use crate::es::{Codec, Key, Params, SampleMeta, Track};
+use crate::limits::DECODED_DELAY_MAX;
 use crate::ring::branch::OutputId;
 use std::any::Any;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct VideoPipeline {
     decoder: Decoder,
     /// Nothing is decoded before the next entry point.
     needs_key: bool,
+    /// Samples that went in since a picture came out.
+    unanswered: usize,
     /// Frames a second of the source, and the DTS of the newest sample, from which that is told where the stream does not say it.
     frame_rate: (u32, u32),
     newest_dts: Option<i64>,
@@ -62,6 +65,7 @@ impl VideoPipeline {
         Ok(VideoPipeline {
             decoder: Decoder::open(track).map_err(fatal)?,
             needs_key: true,
+            unanswered: 0,
             frame_rate: declared_rate(track).unwrap_or(FRAME_RATE_ASSUMED),
             newest_dts: None,
             frame: Frame::new().map_err(fatal)?,
@@ -90,6 +94,7 @@ impl VideoPipeline {
     }
 
     fn take_frame(&mut self, sink: &mut dyn Sink) {
+        self.unanswered = 0;
         if self.frame.pts().is_none() {
             self.count_dropped(sink);
             return;
@@ -163,6 +168,7 @@ impl VideoPipeline {
     fn begin_anew(&mut self) {
         self.decoder.flush();
         self.needs_key = true;
+        self.unanswered = 0;
         self.newest_dts = None;
     }
 
@@ -203,6 +209,11 @@ impl Pipeline for VideoPipeline {
 
     fn sample(&mut self, meta: &SampleMeta, data: &[u8], sink: &mut dyn Sink) -> Result<(), PipelineError> {
         let is_key = meta.key > Key::None;
+        if meta.discontinuity || is_key && self.unanswered > DECODED_DELAY_MAX {
+            // A decoder that is not told, and one whose source was cut without a word, shows no picture for as long as their order goes on from
+            // before.
+            self.drain(sink)?;
+        }
         self.measure_rate(meta.dts.0);
         for output in &mut self.outputs {
             output.mark(meta, is_key);
@@ -211,6 +222,7 @@ impl Pipeline for VideoPipeline {
             return Ok(());
         }
         self.needs_key = false;
+        self.unanswered += 1;
         let raw = raw_frame(self.track.codec, meta, data);
         if self.decoder.send(raw, meta.pts.0, meta.dts.0, is_key).is_err() {
             self.count_dropped(sink);

@@ -108,6 +108,8 @@ def check(binaries, folder, seconds):
             yield "first playlists on a warm channel", first_playlists(demo)
             yield "variants share a transcoder", shared(demo)
             yield from probed(demo)
+            # Until what was made for those has ended.
+            time.sleep(16)
             yield from played(demo, seconds, full)
             yield "rungs are cut at the same pictures", aligned(demo)
             yield from switched(demo, max(seconds, 20))
@@ -163,7 +165,7 @@ def probed(demo):
         yield "ffprobe on what is made", Verdict(skipped="ffprobe is not installed")
         return
     for form, query, wanted in PROBES:
-        command = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", demo.url(1, form + query)]
+        command = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", demo.url(2, form + query)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=40)
         found = set(run.stdout.replace(",", " ").split())
         verdict = Verdict({"codecs": " ".join(sorted(found))})
@@ -237,7 +239,7 @@ def switched(demo, seconds):
     """A player goes down and up, told to, and by itself when the network gets slow and fast again."""
     for player, form in (("hlsjs", HLS), ("shaka", DASH)):
         url = demo.url(1, form + "&profile=three".lstrip("&" if form.endswith("?") else ""))
-        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,900,6000"])):
+        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,600,6000"])):
             name = f"ladder: {player} switches {title}"
             if reason := clients.browser_missing():
                 yield name, Verdict(skipped=reason)
