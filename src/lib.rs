@@ -5,16 +5,18 @@
 //! ```text
 //!                                                              ┌► TS packager ────► store ──────────┬► continuous TS   send(2)
 //!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─┤                                    └► HLS-TS        ┐
-//!  (http)    packets  evens    output      samples in a       └► CMAF packager ──► store per track ─┬► HLS-fMP4      ├ sendfile(2)
-//!            to       out      time, cuts, memory map                              rendition        └► DASH          ┘
-//!            samples  bursts   numbers
+//!  (http)    packets  evens    output      samples in a    │  └► CMAF packager ──► store per track ─┬► HLS-fMP4      ├ sendfile(2)
+//!            to       out      time, cuts, memory map      │     ▲                 rendition        └► DASH          ┘
+//!            samples  bursts   numbers                     ▼     │
+//!                                                  branch: hand-over ring ─► transcoder's thread ─► hand-over ring, an ES ring like the others
 //!  └──────────────────────── the channel's owner shard ────────────────────────┘   └──────────── every shard ────────────┘
 //! ```
 //! A viewer's first request *touches* the channel; its owner shard opens a [`session`], which asks for the origin.
 //! What the origin sends is demuxed into samples, placed on one output timeline, and kept in a ring per track. A
 //! packager, made when somebody first asks for its container, muxes samples into append-only [`store`]s: one for TS, which
 //! continuous viewers and HLS-TS share, and one for each track rendition in CMAF, which HLS-fMP4 and DASH share. [`route`] decides which
-//! format a client gets. Viewers on every shard read the stores in place. When nobody has touched the channel for the idle time, all of it goes.
+//! format a client gets, and what is made for it that the source does not have: [`transcode`] makes such renditions on cores of its own, fed
+//! from the rings and read like them, once for all who want them. Viewers on every shard read the stores in place. When nobody has touched the channel for the idle time, all of it goes.
 //!
 //! # Code map
 //! | module | what | may import |
@@ -30,30 +32,34 @@
 //! | [`package`] | processors: samples to each format's bytes and text | `ring`, `store`, `timeline`, `mpegts`, `fmp4`, `hls`, `dash` |
 //! | [`hls`], [`dash`] | playlist and MPD text | |
 //! | [`http`] | request parser, response heads, ranges, URLs: bytes only | `time` |
-//! | [`route`] | request to (channel, format, why): extension, parameter, headers, rules | `http`, `es` |
+//! | [`route`] | request to (channel, format, selection, why): extension, parameters, headers, rules | `http`, `es` |
 //! | [`origin`] | origin protocols as sans-IO state machines | |
 //! | [`session`] | a channel's state machine; what all shards see of it | `package`, `mpegts`, `timeline`, `metrics` |
+//! | [`transcode`] | transcoders: what is admitted, on which core it runs, libav behind safe types | `ring`, `es` |
 //! | [`config`], [`m3u`], [`metrics`], [`api`] | what operators write and read | |
 //! | [`web`] | the page at `/` and the players it embeds, as bytes | `http` |
 //! | [`shard`] | **the only runtime layer**: executors, connections, pumps, origin IO, mesh | everything |
 //! | [`demo`] | the synthetic origin, on threads of its own, beside the relay | |
 //!
 //! # Invariants
-//! * Everything but [`shard`], [`demo`] and `main` has no async, no sockets, no threads and no clock: `now` is an argument,
+//! * Everything but [`shard`], [`transcode`], [`demo`] and `main` has no async, no sockets, no threads and no clock: `now` is an argument,
 //!   commands come out of a `poll`. Ring and store make memory maps, nothing else. `tests/tidy.rs` checks this page's rules.
 //! * A channel has at most one origin connection, however many viewers come at once.
-//! * A slow viewer or a stuck shard never blocks ingest and never grows memory without bound.
+//! * A slow viewer, a lagging transcoder or a stuck shard never blocks ingest and never grows memory without bound.
 //! * Bytes once published never change.
 //! * Output time stamps are monotonic, or a discontinuity is signalled in every format.
 //! * Packagers never invent a time, a cut or a number: the timeline owns them.
+//! * Viewers cannot have unbounded work done: codecs and profiles are names of the configuration, and what a core has no room for is refused.
+//! * libav is called in `transcode/av` alone (and by [`demo`]'s encoder).
 //! * Network input never panics; a panic that happens all the same ends one connection or one session, never a shard.
 //! * Origin addresses and credentials never show in viewer-facing pages, logs or errors.
 //!
 //! # Glossary
 //! *Sample*: one access unit with its time stamps. *Track*: one elementary stream of a channel. *Key sample*: one that
 //! decoding may begin at. *Cut*: the point where a segment begins, on the reference track, shared by all formats.
-//! *Segment*: what a playlist lists. *Chunk*: one `moof` and `mdat` of a CMAF segment. *Rendition*: one track as it is served, with a
-//! playlist, an adaptation set and a CMAF store of its own. *Container*: TS or CMAF, what samples are muxed into. *Format*: what a viewer
+//! *Segment*: what a playlist lists. *Chunk*: one `moof` and `mdat` of a CMAF segment. *Rendition*: one track as it is served, the source's own or an *encoding* of it, with a
+//! ring, a playlist and a CMAF store of its own; its name is the key in URLs. *Selection*: what a viewer gets of a channel: rungs of pictures (several are a
+//! *ladder*) and a sound. *Branch*: what a session hands to a transcoder, samples in and encodings out. *Container*: TS or CMAF, what samples are muxed into. *Format*: what a viewer
 //! plays. *Choice*: the format that a request asks for; it is *settled* once the source's codecs are known. *Epoch*: one uninterrupted run of a channel's session; it stands in every media
 //! URL. *Session*: a channel while it is watched. *Owner*: the shard where a channel's session lives. *Mirror*: a
 //! shard's sight of a channel. *Touch*: somebody wants the channel, now. *Pump*: pushes a channel's continuous stream

@@ -36,7 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "origin", "metrics",
         ],
     ),
-    ("api", &["limits", "time", "config", "es", "m3u", "metrics", "package", "session", "transcode"]),
+    ("api", &["limits", "time", "config", "es", "m3u", "metrics", "package", "route", "session", "transcode"]),
     ("web", &["http"]),
 ];
 

@@ -6,7 +6,7 @@ use crate::es::selection::Selection;
 use crate::limits::BLOCK_BYTES;
 use crate::package::cmaf::RenditionSnapshot;
 use crate::session::shared::{ChannelState, TrackSummary};
-use crate::transcode::status::Status;
+use crate::transcode::status::{JobStatus, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -35,6 +35,8 @@ struct SessionJson<'a> {
     segments: usize,
     /// CMAF stores: one for each track rendition, whoever reads it.
     renditions: Vec<RenditionJson>,
+    /// What makes those that the source does not have.
+    transcoders: Vec<&'a JobStatus>,
     tracks: &'a [TrackSummary],
 }
 
@@ -73,11 +75,12 @@ pub fn channels_json(report: &Report<'_>) -> String {
 
 /// Channels that have a session.
 pub fn sessions_json(report: &Report<'_>) -> String {
-    let rows: Vec<SessionJson<'_>> = report.channels.iter().filter(|row| row.view.epoch != 0).map(session).collect();
+    let rows = report.channels.iter().filter(|row| row.view.epoch != 0);
+    let rows: Vec<SessionJson<'_>> = rows.map(|row| session(row, report)).collect();
     render("sessions", &rows)
 }
 
-fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
+fn session<'a>(row: &'a ChannelRow<'a>, report: &'a Report<'a>) -> SessionJson<'a> {
     let counters = &row.shared.counters;
     let ts = row.view.ts(&Selection::SOURCE).map(|ts| ts.snapshot());
     let cmaf = row.view.cmaf.as_ref().map(|cmaf| cmaf.snapshot());
@@ -101,6 +104,7 @@ fn session<'a>(row: &'a ChannelRow<'a>) -> SessionJson<'a> {
         bitrate_bps: row.bits_per_second(),
         segments: ts.map_or(0, |snapshot| snapshot.segments.len()),
         renditions: cmaf.iter().flat_map(|snapshot| &snapshot.renditions).map(|r| rendition(r)).collect(),
+        transcoders: report.jobs(row.id).collect(),
         tracks: &row.view.tracks,
     }
 }

@@ -12,7 +12,9 @@ pub use page::page_json;
 pub use prometheus::metrics_text;
 
 use crate::metrics::{Format, ShardMetrics};
+use crate::route::profiles::Profiles;
 use crate::session::shared::{ChannelShared, ChannelView};
+use crate::transcode::status::{JobStatus, Status};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,10 +43,21 @@ impl ChannelRow<'_> {
     }
 }
 
+impl Report<'_> {
+    /// What is made of a channel now.
+    pub fn jobs(&self, channel: &str) -> impl Iterator<Item = &JobStatus> {
+        self.transcode.jobs.iter().filter(move |job| job.channel == channel)
+    }
+}
+
 /// The process as the API shows it.
 pub struct Report<'a> {
     pub channels: Vec<ChannelRow<'a>>,
     pub shards: Vec<&'a ShardMetrics>,
+    /// What transcoding cores do.
+    pub transcode: Status,
+    /// What viewers may have made.
+    pub profiles: &'a Profiles,
     /// Seconds since start.
     pub uptime_s: f64,
 }

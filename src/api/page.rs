@@ -1,21 +1,25 @@
 //! `/web/channels.json`: what the page at `/` shows of every channel. Public, so no origin address and no counter of the machine.
 //!
 //! ```text
-//! {"now_ms": wall clock, "total": channels configured, "channels": [{
+//! {"now_ms": wall clock, "total": channels configured, "profiles": names for `?profile=`,
+//!  "makes": {"video", "audio"}: whether what a browser does not decode is made for it, "channels": [{
 //!    "id", "name", "group"?, "state": "idle"|"starting"|"live"|"stalled"|"failed",
 //!    and for a channel with a session:
 //!    "reason"?: why it failed, one line, "up_s": age of the session,
 //!    "origin": {"up", "bytes", "connections", "continuity_errors", "samples_dropped"}, "bitrate_bps": of the segments, 0 = unknown,
-//!    "viewers": {"hls-ts", "hls-fmp4", "dash", "mpegts"}, "tracks": [{"kind", "codec", "language"?, "rfc6381", "detail"}] }]}
+//!    "viewers": {"hls-ts", "hls-fmp4", "dash", "mpegts"}, "tracks": [{"kind", "codec", "language"?, "rfc6381", "detail"}],
+//!    "made": [{"rendition", "fps", "speed"}]: what transcoders make of it now }]}
 //! ```
 //! An idle channel is its first four fields, so that a thousand of them stay small. Logos are left out: they are on other hosts, and the
 //! page loads nothing from there.
 #![forbid(unsafe_code)]
 
 use super::{ChannelRow, Report};
+use crate::es::TrackKind;
 use crate::limits::PAGE_CHANNELS_MAX;
 use crate::session::shared::{ChannelState, TrackSummary};
 use crate::time::Now;
+use crate::transcode::status::OutputStatus;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -24,7 +28,23 @@ struct PageJson<'a> {
     /// Lets the page compare media time with the relay's wall clock and not with the viewer's.
     now_ms: u64,
     total: usize,
+    profiles: Vec<&'a str>,
+    makes: MakesJson,
     channels: Vec<ChannelJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct MakesJson {
+    video: bool,
+    audio: bool,
+}
+
+#[derive(Serialize)]
+struct MadeJson<'a> {
+    rendition: &'a str,
+    fps: f64,
+    /// Media time over the time it takes.
+    speed: f64,
 }
 
 #[derive(Serialize)]
@@ -47,6 +67,8 @@ struct SessionJson<'a> {
     bitrate_bps: u64,
     viewers: BTreeMap<&'static str, u64>,
     tracks: Vec<TrackJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    made: Vec<MadeJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -71,18 +93,26 @@ struct TrackJson<'a> {
 
 /// The first [`PAGE_CHANNELS_MAX`] channels in the config's order.
 pub fn page_json(report: &Report<'_>, now: Now) -> String {
-    let channels = report.channels.iter().take(PAGE_CHANNELS_MAX).map(|row| channel(row, now)).collect();
-    let page = PageJson { now_ms: now.unix_us / 1_000, total: report.channels.len(), channels };
+    let channels = report.channels.iter().take(PAGE_CHANNELS_MAX).map(|row| channel(row, report, now)).collect();
+    let profiles = report.profiles;
+    let makes = |kind| profiles.is_automatic(kind);
+    let page = PageJson {
+        now_ms: now.unix_us / 1_000,
+        total: report.channels.len(),
+        profiles: profiles.names().collect(),
+        makes: MakesJson { video: makes(TrackKind::Video), audio: makes(TrackKind::Audio) },
+        channels,
+    };
     // Strings and numbers always serialize; an empty object would be an honest answer if they ever did not.
     serde_json::to_string(&page).unwrap_or_else(|_| "{}".to_owned())
 }
 
-fn channel<'a>(row: &'a ChannelRow<'a>, now: Now) -> ChannelJson<'a> {
-    let session = (row.view.epoch != 0).then(|| session(row, now));
+fn channel<'a>(row: &'a ChannelRow<'a>, report: &'a Report<'a>, now: Now) -> ChannelJson<'a> {
+    let session = (row.view.epoch != 0).then(|| session(row, report, now));
     ChannelJson { id: row.id, name: row.name, group: row.group, state: row.view.state.name(), session }
 }
 
-fn session<'a>(row: &'a ChannelRow<'a>, now: Now) -> SessionJson<'a> {
+fn session<'a>(row: &'a ChannelRow<'a>, report: &'a Report<'a>, now: Now) -> SessionJson<'a> {
     let counters = &row.shared.counters;
     SessionJson {
         reason: match &row.view.state {
@@ -101,6 +131,17 @@ fn session<'a>(row: &'a ChannelRow<'a>, now: Now) -> SessionJson<'a> {
         bitrate_bps: row.bits_per_second(),
         viewers: row.viewers(),
         tracks: row.view.tracks.iter().map(track).collect(),
+        made: report
+            .jobs(row.id)
+            .flat_map(|job| {
+                let made = |output: &'a OutputStatus| MadeJson {
+                    rendition: &output.rendition,
+                    fps: output.fps,
+                    speed: job.speed,
+                };
+                job.outputs.iter().map(made)
+            })
+            .collect(),
     }
 }
 
@@ -132,7 +173,8 @@ mod tests {
             .iter()
             .map(|shared| ChannelRow { id: "a", name: "A", group: None, owner: 0, shared, view: shared.view() })
             .collect();
-        let report = Report { channels, shards: Vec::new(), uptime_s: 0.0 };
+        let (transcode, profiles) = (Default::default(), &Default::default());
+        let report = Report { channels, shards: Vec::new(), transcode, profiles, uptime_s: 0.0 };
         let now = Now { mono_us: 0, unix_us: 1_000_090_500_000 };
         serde_json::from_str(&page_json(&report, now)).expect("JSON")
     }

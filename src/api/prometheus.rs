@@ -4,6 +4,7 @@
 use super::Report;
 use crate::metrics::{Counter, DURATION_BUCKETS_US, Format, ShardMetrics};
 use crate::session::shared::ChannelCounters;
+use crate::transcode::status::Status;
 use std::fmt::Write;
 
 /// The whole page.
@@ -13,6 +14,7 @@ pub fn metrics_text(report: &Report<'_>) -> String {
     formats(&mut out, report);
     shards(&mut out, report);
     durations(&mut out, report);
+    transcode(&mut out, report);
     channels(&mut out, report);
     out
 }
@@ -98,6 +100,36 @@ fn durations(out: &mut String, report: &Report<'_>) {
     let total: u64 = counts.iter().sum();
     let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {total}");
     let _ = writeln!(out, "{name}_sum {}\n{name}_count {total}", sum_us as f64 / 1e6);
+}
+
+fn transcode(out: &mut String, report: &Report<'_>) {
+    let Status { cores, jobs, totals } = &report.transcode;
+    head(out, "millrace_transcode_core_load", "gauge", "Share of a transcoding core that its jobs take.");
+    for core in cores {
+        let _ = writeln!(out, "millrace_transcode_core_load{{core=\"{}\"}} {:.4}", core.core, core.load);
+    }
+    head(out, "millrace_transcode_core_lost", "gauge", "1 for a transcoding core that a hung thread sits on.");
+    for core in cores {
+        let _ = writeln!(out, "millrace_transcode_core_lost{{core=\"{}\"}} {}", core.core, u8::from(core.lost));
+    }
+    let slowest_ms = jobs.iter().map(|job| job.lag_ms).max().unwrap_or(0);
+    let series: [(&str, &str, &str, f64); 10] = [
+        ("jobs", "gauge", "Transcoder threads.", jobs.len() as f64),
+        ("outputs", "gauge", "Renditions being made.", jobs.iter().map(|job| job.outputs.len()).sum::<usize>() as f64),
+        ("lag_seconds", "gauge", "How far the slowest transcoder is behind its source.", slowest_ms as f64 / 1e3),
+        ("started_total", "counter", "Branches of renditions taken.", totals.started as f64),
+        ("refused_total", "counter", "Branches of renditions refused.", totals.refused as f64),
+        ("failed_total", "counter", "Renditions that ended by themselves.", totals.failed as f64),
+        ("abandoned_total", "counter", "Transcoder threads given up as hung.", totals.abandoned as f64),
+        ("frames_total", "counter", "Frames encoded, of pictures and sound.", totals.frames as f64),
+        ("frames_dropped_total", "counter", "Frames dropped.", totals.dropped as f64),
+        ("cpu_seconds_total", "counter", "CPU time of transcoders.", totals.cpu_seconds),
+    ];
+    for (name, kind, help, value) in series {
+        let name = format!("millrace_transcode_{name}");
+        head(out, &name, kind, help);
+        let _ = writeln!(out, "{name} {value}");
+    }
 }
 
 type ChannelSeries = (&'static str, &'static str, &'static str, fn(&ChannelCounters) -> &Counter);

@@ -140,6 +140,8 @@ fn report(shard: &Shard) -> Report<'_> {
     Report {
         channels: shard.relay.channels.iter().map(row).collect(),
         shards: shard.relay.shards.iter().map(|s| &*s.metrics).collect(),
+        transcode: shard.relay.transcoder.status(),
+        profiles: &shard.relay.rules.profiles,
         uptime_s: shard.now().mono_us as f64 / 1e6 - 1.0,
     }
 }

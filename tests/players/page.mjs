@@ -333,6 +333,30 @@ async function checkThousand(context, base) {
   return `${cards} cards at once, filter in ${filterMs} ms`;
 }
 
+/** What the source does not have, chosen from the list of profiles, made, played, and shown on the card. */
+async function checkProfile(page, channel) {
+  await page.click(`.card[data-channel="${channel}"]`);
+  await page.click('.formats button[data-format="hls-fmp4"]');
+  const asked = [];
+  const note = (request) => asked.push(request.url());
+  page.on('request', note);
+  const offered = await page.$$eval('#profile-select option', (found) => found.map((option) => option.value));
+  await page.selectOption('#profile-select', 'low');
+  await eventually('a moving picture of the profile', async () => {
+    const { position, frames } = await video(page);
+    const isMade = asked.some((url) => url.includes('-h264-360p-800k/') && url.endsWith('.m4s'));
+    return isMade && (await page.getAttribute('#stage', 'data-state')) === 'playing' && position > 0 && frames > 0;
+  });
+  page.off('request', note);
+  const card = `.card[data-channel="${channel}"]`;
+  await eventually('the card says what is made', async () => /made: h264 360p 800k at \d+ fps/.test(await text(page, card)));
+  const addresses = await text(page, '#addresses');
+  require(addresses.includes('profile=low'), 'the addresses do not follow the profile');
+  await shoot(page, 'wide-profile');
+  await page.selectOption('#profile-select', '');
+  return `${offered.length - 1} profiles offered`;
+}
+
 async function checkWrongs(wrongs) {
   const found = await wrongs();
   require(found.length === 0, found.slice(0, 4).join('; '));
@@ -347,6 +371,7 @@ async function checkWide(browser, base) {
     await check(`page plays ${format}`, () => checkFormat(page, 'demo-1', format));
     await shoot(page, `wide-${format}`);
   }
+  await check('page plays a profile', () => checkProfile(page, 'demo-1'));
   await check('page shows a live channel', () => checkLive(page, 'demo-1'));
   await check('page copies addresses', () => checkCopy(page, base, 'demo-1'));
   await check('page copies over plain http', () => checkCopyWithoutApi(page));

@@ -87,6 +87,7 @@ function show(page, answeredMs) {
   if (clockOffsets.length > 10) clockOffsets.shift();
   setHidden(byId('banner'), true);
   list.update(page);
+  player.offer(page);
   setText(byId('summary'), list.summary());
   const playing = player.channelId && list.find(player.channelId);
   if (playing) player.update(playing);

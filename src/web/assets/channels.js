@@ -1,7 +1,7 @@
 // The list of channels: a page of cards, a filter, and what each card shows of the last two minutes.
 
 import { byId, el, setHidden, setText, svg } from './dom.js';
-import { FORMATS, STATES, ageText, bitrateText, codecName, countOf, countText, sum, trackText } from './text.js';
+import { FORMATS, STATES, ageText, bitrateText, codecName, countOf, countText, madeText, sum, trackText } from './text.js';
 
 /** Cards on one page: a thousand channels stay as quick as twenty. */
 const PAGE_CARDS = 24;
@@ -226,7 +226,9 @@ class Card {
     setHidden(this.details, channel.state === 'idle');
     if (channel.state === 'idle') return;
     const tracks = (channel.tracks ?? []).map(trackText).join(' · ');
-    setText(this.media, channel.reason ? sentenceCase(channel.reason) : tracks || hint);
+    const made = (channel.made ?? []).map(madeText).join(', ');
+    const media = made ? `${tracks} · made: ${made}` : tracks;
+    setText(this.media, channel.reason ? sentenceCase(channel.reason) : media || hint);
     setText(this.rate, bitrateText(rate));
     drawSpark(this.line, this.area, history);
     this.#updateFacts(channel);

@@ -3,7 +3,7 @@
 import { judge } from './codecs.js';
 import { byId, copy, el, setHidden, setText } from './dom.js';
 import { ENGINES, MediaSourceType } from './engines.js';
-import { FORMATS, STATES, addressOf, bitrateText, countText, formatOf, secondsText, trackText } from './text.js';
+import { FORMATS, STATES, addressOf, pathOf, bitrateText, countText, formatOf, secondsText, trackText } from './text.js';
 
 const TICK_MS = 250;
 /** Waits shorter than this nobody notices. */
@@ -42,6 +42,10 @@ export class Player {
   #audioShown = '';
   /** Whether the channel's codecs were known when it was started: of an idle channel they are not. */
   #knewTracks = false;
+  /** What of the source is to be made; '' is the source as it is. */
+  #profile = '';
+  /** Whether the relay makes what this browser does not decode. */
+  #makes = {};
 
   /** `clock()`: the relay's wall clock, milliseconds. `onChange(channel or null, format)`: what is to be played changed. */
   constructor({ clock, onChange }) {
@@ -81,19 +85,37 @@ export class Player {
     this.onChange(null, this.#format);
   }
 
+  /** Takes what may be asked for: names of profiles, and what is made without being asked for. */
+  offer({ profiles = [], makes = {} }) {
+    this.#makes = makes;
+    const select = byId('profile-select');
+    if (select.options.length === profiles.length + 1) return;
+    select.replaceChildren(...['', ...profiles].map((name) => el('option', { value: name }, name || 'As the source')));
+    select.value = this.#profile = profiles.includes(this.#profile) ? this.#profile : '';
+    setHidden(byId('profile'), profiles.length === 0);
+  }
+
+  /** What stands in the way of playing the channel here, and what will be missing: nothing of what the relay makes. */
+  #judge() {
+    const tracks = (this.#channel.tracks ?? []).filter((track) => !this.#profile && !this.#makes[track.kind]);
+    const judged = judge(tracks, this.#format);
+    const audio = (this.#channel.tracks ?? []).some((track) => track.kind === 'audio');
+    return { ...judged, hasAudio: judged.hasAudio || (audio && (Boolean(this.#profile) || Boolean(this.#makes.audio))) };
+  }
+
   /** Takes what the last poll says of the channel. */
   update(channel) {
     this.#channel = channel;
     this.#describe();
     // Codecs become known only once the channel runs.
-    const { block } = judge(channel.tracks, this.#format);
+    const { block } = this.#judge();
     if (block && this.#stage.dataset.state !== 'blocked') this.#block(block);
   }
 
   async #start() {
     const turn = ++this.#turn;
     this.#stop();
-    const { block, hasAudio } = judge(this.#channel.tracks, this.#format);
+    const { block, hasAudio } = this.#judge();
     if (block) return this.#block(block);
     if (this.#format.needsMse && !MediaSourceType) {
       return this.#block(`${this.#format.name} needs Media Source Extensions, which this browser lacks. HLS plays here.`);
@@ -104,7 +126,7 @@ export class Player {
     this.#knewTracks = (this.#channel.tracks ?? []).length > 0;
     const on = { fatal: (error) => turn === this.#turn && this.#failed(error) };
     try {
-      const engine = await ENGINES[this.#format.engine](this.#video, addressOf(this.#format, this.#channel.id), on, hasAudio);
+      const engine = await ENGINES[this.#format.engine](this.#video, addressOf(this.#format, this.#channel.id, this.#profile), on, hasAudio);
       if (turn !== this.#turn) return engine?.destroy();
       this.#engine = engine;
     } catch (error) {
@@ -148,7 +170,7 @@ export class Player {
     this.#overlayButton('Try now', () => this.#start());
     this.#retryTimer = setTimeout(() => turn === this.#turn && this.#start(), wait * 1000);
     if (kind !== 'network') return;
-    const reason = await relaysReason(this.#format.path(this.#channel.id));
+    const reason = await relaysReason(pathOf(this.#format, this.#channel.id, this.#profile));
     if (turn === this.#turn && reason) this.#say('error', title, `${reason} ${again}`);
   }
 
@@ -198,6 +220,11 @@ export class Player {
     // On a phone it would push the channels far down.
     byId('elsewhere').open = window.matchMedia('(min-width: 1021px)').matches;
     byId('close').addEventListener('click', () => this.close());
+    byId('profile-select').addEventListener('change', (event) => {
+      this.#profile = event.target.value;
+      this.#showAddresses();
+      this.play(this.#channel, this.#format.id);
+    });
     byId('audio-select').addEventListener('change', (event) => this.#engine?.audio()[event.target.value]?.select());
     this.#video.addEventListener('volumechange', () => setHidden(byId('unmute'), !this.#video.muted || !this.#isStarted()));
   }
@@ -221,7 +248,7 @@ export class Player {
   }
 
   #note() {
-    const { block, note } = judge(this.#channel.tracks, this.#format);
+    const { block, note } = this.#judge();
     if (block || note) return block ? null : note;
     const audio = (this.#channel.tracks ?? []).filter((track) => track.kind === 'audio').length;
     const isMuxed = this.#format.id === 'hls-ts' || this.#format.id === 'mpegts';
@@ -232,8 +259,8 @@ export class Player {
   #showAddresses() {
     const id = this.#channel.id;
     const rows = [
-      ...FORMATS.map((format) => [format.name, addressOf(format, id)]),
-      ['VLC', `vlc ${addressOf(formatOf('mpegts'), id)}`],
+      ...FORMATS.map((format) => [format.name, addressOf(format, id, this.#profile)]),
+      ['VLC', `vlc ${addressOf(formatOf('mpegts'), id, this.#profile)}`],
       ['M3U list', `${location.origin}/channels.m3u`],
     ];
     byId('addresses').dataset.channel = id;

@@ -12,8 +12,21 @@ export const FORMATS = [
 
 export const formatOf = (id) => FORMATS.find((format) => format.id === id);
 
+/** What is made of the channel, as the relay wants to be asked; '' is the source as it is. */
+export const pathOf = (format, id, profile) => {
+  const path = format.path(id);
+  return profile ? `${path}${path.includes('?') ? '&' : '?'}profile=${encodeURIComponent(profile)}` : path;
+};
+
 /** Absolute, so that it can be pasted anywhere. */
-export const addressOf = (format, id) => location.origin + format.path(id);
+export const addressOf = (format, id, profile = '') => location.origin + pathOf(format, id, profile);
+
+/** "h264 360p 800k at 25 fps" of a rendition's name and its figures. */
+export const madeText = ({ rendition, fps, speed }) => {
+  const name = rendition.split('-').slice(1).join(' ');
+  const slow = speed > 0 && speed < 1 ? ', too slow' : '';
+  return /^v/.test(rendition) && fps > 0 ? `${name} at ${Math.round(fps)} fps${slow}` : `${name}${slow}`;
+};
 
 export const STATES = {
   idle: { name: 'Idle', hint: 'Nobody watches. The channel starts with its first viewer.' },
