@@ -2,10 +2,12 @@
 //! meets a source, an operator's rules; and that no head makes it panic or say what a header cannot carry.
 
 use millrace::es::Codec::{self, *};
+use millrace::es::encoding::Encoding;
+use millrace::es::selection::{Pick, Selection};
 use millrace::http::request::{Parsed, Progress, parse};
 use millrace::http::url::Target;
 use millrace::limits::REQUEST_HEAD_BYTES_MAX;
-use millrace::metrics::Format;
+use millrace::metrics::Format::{self, Dash, HlsFmp4, HlsTs, MpegTs};
 use millrace::route::decide::{Choice, Client, decide};
 use millrace::route::profiles::Profiles;
 use millrace::route::rules::{OwnRule, Rules};
@@ -323,6 +325,81 @@ fn a_decision_meets_its_source() {
             assert!(text.starts_with(&format!("{}; ", settled.format.name())));
         }
     }
+}
+
+const CHROME: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36\r\n";
+const CHROME_WINDOWS: &str =
+    "User-Agent: Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36\r\n";
+const FIREFOX: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n";
+const SAFARI: &str = "User-Agent: Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 Version/18.0 Safari/605.1.15\r\n";
+const VLC: &str = "User-Agent: VLC/3.0.20 LibVLC/3.0.20\r\n";
+
+/// What is made where it may be: target, fields, the source's codecs, format, selection, and whether the URL alone decided.
+const MADE: &[(&str, &str, &[Codec], Format, &str, bool)] = &[
+    // What the client decodes is copied, what it does not is made.
+    ("stream", CHROME, &[H264, Aac], HlsFmp4, "copy_copy", false),
+    ("stream", CHROME, &[H264, Ac3], HlsFmp4, "copy_aac", false),
+    ("stream", CHROME, &[H264, Ac3, Aac], HlsFmp4, "copy_copy", false),
+    ("stream", CHROME, &[Mpeg2Video, Mp2], HlsFmp4, "h264_aac", false),
+    ("stream", CHROME, &[H265, Eac3], HlsFmp4, "h264_aac", false),
+    ("stream", CHROME_WINDOWS, &[H265, Aac], HlsFmp4, "copy_copy", false),
+    ("stream", FIREFOX, &[H265, Opus], HlsFmp4, "h264_copy", false),
+    ("stream", SAFARI, &[H265, Eac3], HlsFmp4, "copy_copy", false),
+    ("stream", SAFARI, &[H264, Mp2], HlsFmp4, "copy_aac", false),
+    ("stream", VLC, &[Mpeg2Video, Mp2], MpegTs, "copy_copy", false),
+    // Who says nothing of itself gets the container that needs nothing made.
+    ("stream", "", &[Mpeg2Video, Mp2], HlsTs, "copy_copy", false),
+    // The URL names the format: what that does not carry is made, for all alike; what only this client lacks, not.
+    ("stream?format=fmp4", "", &[H264, Mp2], HlsFmp4, "copy_aac", true),
+    ("manifest.mpd", CHROME, &[H264, Ac3], Dash, "copy_aac", false),
+    ("manifest.mpd", VLC, &[H264, Ac3], Dash, "copy_copy", true),
+    // Asked for.
+    ("stream?format=fmp4&video=h264&audio=aac", "", &[H264, Aac], HlsFmp4, "copy_aac", true),
+    ("stream?format=fmp4&video=vp9&audio=opus", "", &[H264, Aac], HlsFmp4, "vp9_opus", true),
+    ("stream.ts?audio=none", "", &[H264, Aac], MpegTs, "copy_none", true),
+    ("stream?format=dash&profile=LADDER", "", &[H264, Aac], Dash, "h264-720p+h264-360p_aac-96k", true),
+    ("stream.ts?profile=ladder", "", &[H264, Aac], MpegTs, "h264-720p_aac-96k", true),
+    ("manifest.mpd?profile=ladder&video=vp9&audio=copy", "", &[H264, Aac], Dash, "vp9-720p+vp9-360p_copy", true),
+    // Asked for by a header: the first of what can be made and carried.
+    ("stream", "X-Video-Codec: av1, vp9\r\n", &[H264, Aac], HlsFmp4, "vp9_copy", false),
+];
+
+#[test]
+fn what_is_made_follows_request_client_and_source() {
+    let ladder = Selection::ladder(
+        &["h264-720p", "h264-360p"].map(|name| match name.parse() {
+            Ok(Encoding::Video(video)) => Pick::Encode(video),
+            _ => unreachable!("a picture"),
+        }),
+        match "aac-96k".parse() {
+            Ok(Encoding::Audio(audio)) => Some(Pick::Encode(audio)),
+            _ => unreachable!("a sound"),
+        },
+    );
+    let profiles = Profiles::new(vec![("ladder".into(), ladder)], true, true);
+    let rules = Rules::default().with_profiles(profiles.clone());
+    for (path, fields, source, format, selection, by_url) in MADE {
+        let settled = choice(path, fields, &rules).settle(source, &profiles);
+        let settled = settled.unwrap_or_else(|why| panic!("{path} {fields} {source:?}: {why}"));
+        let found = (settled.format, settled.selection.to_string(), settled.by_url);
+        assert_eq!(
+            found,
+            (*format, (*selection).to_owned(), *by_url),
+            "{path} {fields} {source:?}: {}",
+            settled.decision
+        );
+        let made = settled.selection.encodings().all(|encoding| profiles.encodings().contains(&encoding));
+        assert!(made, "a session would refuse {selection}");
+        assert!(settled.decision.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{}", settled.decision);
+    }
+    let refused =
+        |path: &str| choice(path, "", &rules).settle(&[H264, Aac], &profiles).map(|s| s.selection).unwrap_err().0;
+    assert_eq!(refused("stream.ts?video=vp9"), "MPEG-TS does not carry vp9; hls-fmp4, dash would work");
+    assert_eq!(refused("manifest.mpd?video=mpeg2"), "CMAF does not carry mpeg2; hls-ts, mpegts would work");
+    // Detection may be bounded; what is asked for is not.
+    let quiet = Profiles::new(Vec::new(), false, false);
+    let of = |path: &str| choice(path, CHROME, &rules).settle(&[H264, Ac3], &quiet).map(|s| s.selection.to_string());
+    assert_eq!((of("stream"), of("stream?audio=aac")), (Ok("copy_copy".into()), Ok("copy_aac".into())));
 }
 
 #[test]

@@ -208,13 +208,15 @@ fn a_later_branch_joins_and_every_frame_comes_once() {
         } else {
             second.at += 1;
         }
-        (first.pull(), second.pull());
+        first.pull();
+        second.pull();
         std::thread::sleep(Duration::from_millis(1));
     }
     eventually("the second's input is dropped", || second.input.is_abandoned());
     // Two frames are in the decoder.
     eventually("all frames", || {
-        (first.pull(), second.pull());
+        first.pull();
+        second.pull();
         first.got.len() as i64 == first.at - 2 && second.got.last() == first.got.last()
     });
     assert_eq!(first.got, (0..first.at - 2).collect::<Vec<_>>());
@@ -230,7 +232,8 @@ fn what_is_stopped_ends_at_once_and_others_go_on() {
     let (mut other, of_other) = branch(&["h264"], 0);
     transcoder.start("one", of_one).unwrap();
     transcoder.start("other", of_other).unwrap();
-    (one.push(60, PASS), other.push(60, PASS));
+    one.push(60, PASS);
+    other.push(60, PASS);
     eventually("frames", || one.outputs[0].2.frames.load(Ordering::Relaxed) > 50);
     transcoder.stop(&one.ids());
     eventually("one job is left", || transcoder.status().jobs.len() == 1);

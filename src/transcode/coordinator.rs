@@ -184,7 +184,7 @@ impl Transcoder {
             let job = &mut state.jobs[index];
             let branch = branch.listed(job, encode);
             let mail = job.mail.clone();
-            let Err(branch) = mail.post(branch) else {
+            let Some(branch) = mail.post(branch) else {
                 job.gauge.attention.store(true, Ordering::Release);
                 job.outputs.iter().for_each(|output| output.doorbell.ring());
                 return Ok(());

@@ -53,13 +53,13 @@ struct Slot {
 
 impl Mail {
     /// Hands a branch over; back, when the worker is about to end.
-    pub fn post(&self, branch: Branch) -> Result<(), Branch> {
+    pub fn post(&self, branch: Branch) -> Option<Branch> {
         let mut slot = self.lock();
         if slot.is_closed {
-            return Err(branch);
+            return Some(branch);
         }
         slot.waiting.push(branch);
-        Ok(())
+        None
     }
     fn take(&self) -> Vec<Branch> {
         std::mem::take(&mut self.lock().waiting)

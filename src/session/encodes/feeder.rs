@@ -37,7 +37,7 @@ pub(super) fn begin(ring: &TrackRing, feed: &Feed, after: Option<MediaTime>) -> 
         true => samples(&ring.ring).find(|(_, meta)| meta.pts == start && meta.key > Key::None).map(|(seq, _)| seq),
         false => ring.ring.seq_at_or_after_pts(start),
     };
-    let from_cut = recent.filter_map(|cut| at(cut.start)).last();
+    let from_cut = recent.filter_map(|cut| at(cut.start)).next_back();
     let is_entry = |meta: &SampleMeta| meta.key > Key::None && is_new(meta.pts);
     let newest_key = || samples(&ring.ring).rev().find(|(_, meta)| is_entry(meta)).map(|(seq, _)| seq);
     from_cut.or_else(newest_key).unwrap_or(ring.ring.range().end)
