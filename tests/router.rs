@@ -334,8 +334,11 @@ const FIREFOX: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gec
 const SAFARI: &str = "User-Agent: Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 Version/18.0 Safari/605.1.15\r\n";
 const VLC: &str = "User-Agent: VLC/3.0.20 LibVLC/3.0.20\r\n";
 
-/// What is made where it may be: target, fields, the source's codecs, format, selection, and whether the URL alone decided.
-const MADE: &[(&str, &str, &[Codec], Format, &str, bool)] = &[
+/// Target, fields, the source's codecs, format, selection, and whether the URL alone decided.
+type Made = (&'static str, &'static str, &'static [Codec], Format, &'static str, bool);
+
+/// What is made where it may be.
+const MADE: &[Made] = &[
     // What the client decodes is copied, what it does not is made.
     ("stream", CHROME, &[H264, Aac], HlsFmp4, "copy_copy", false),
     ("stream", CHROME, &[H264, Ac3], HlsFmp4, "copy_aac", false),
