@@ -24,7 +24,7 @@ pub struct Branch {
     /// The source's samples, from a key sample on. A sample with `key` set is one whose picture becomes a key picture of every output:
     /// the source's own keys, and where the timeline cut without one.
     pub input: Consumer,
-    /// Rung after something was pushed to `input`, and when an output is to stop.
+    /// Rung after something was pushed to `input`.
     pub doorbell: Arc<Doorbell>,
     /// At least one.
     pub outputs: Vec<Output>,

@@ -51,7 +51,6 @@ struct Rendition {
     id: RenditionId,
     output: OutputId,
     progress: Arc<Progress>,
-    doorbell: Arc<Doorbell>,
 }
 
 /// Outputs are numbered over all sessions.
@@ -162,7 +161,7 @@ impl Encodes {
             let output = OutputId(OUTPUTS.fetch_add(1, Ordering::Relaxed));
             let progress = Arc::new(Progress::default());
             outputs.push(Output { id: output, encoding, ring: producer, progress: progress.clone() });
-            self.renditions.push(Rendition { id: *id, output, progress, doorbell: doorbell.clone() });
+            self.renditions.push(Rendition { id: *id, output, progress });
             feed.rings.push(TrackRing { id: *id, serial: output.0 + 1, ring: RenditionRing::Encoded(ring) });
         }
         let progress = outputs.iter().map(|output| output.progress.clone()).collect();
@@ -179,7 +178,6 @@ impl Encodes {
             let ends = ids.contains(&rendition.id);
             if ends {
                 rendition.progress.stop.store(true, Ordering::Release);
-                rendition.doorbell.ring();
                 stopped.push(rendition.output);
             }
             !ends

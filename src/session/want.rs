@@ -34,6 +34,14 @@ impl Want {
         }
     }
 
+    fn needs_transcoding(&self) -> bool {
+        match self {
+            Want::Channel => false,
+            Want::Ts(selection) | Want::Cmaf(selection) => selection.encodings().next().is_some(),
+            Want::Rendition(id) => id.encoding.is_some(),
+        }
+    }
+
     /// The renditions that it needs of a source.
     pub(super) fn renditions(&self, tracks: &[Arc<Track>]) -> Vec<RenditionId> {
         match self {
@@ -53,7 +61,7 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    /// True when the want is new. Past [`WANTS_MAX`] new ones are not taken.
+    /// True when the want is new. One that the source has nothing for is not taken, and past [`WANTS_MAX`] none that needs something made.
     pub fn touch(&mut self, want: Want, at_us: u64, tracks: &[Arc<Track>]) -> bool {
         if let Want::Rendition(id) = want {
             self.touch_selections_of(id, at_us, tracks);
@@ -62,7 +70,9 @@ impl Wants {
             *touched_us = at_us.max(*touched_us);
             return false;
         }
-        let is_taken = want != Want::Channel && self.list.len() < WANTS_MAX;
+        let is_known = tracks.is_empty() || !want.renditions(tracks).is_empty();
+        let has_room = self.list.len() < WANTS_MAX || !want.needs_transcoding();
+        let is_taken = want != Want::Channel && is_known && has_room;
         if is_taken {
             self.list.push((want, at_us));
         }

@@ -8,7 +8,6 @@ use crate::es::rendition::RenditionId;
 use crate::es::{Track, TrackId};
 use crate::limits::{TRANSCODE_JOBS_MAX, TRANSCODE_RETRY_AFTER_S};
 use crate::ring::branch::{Branch, OutputId, Progress};
-use crate::ring::doorbell::Doorbell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -83,7 +82,6 @@ pub(super) struct JobOutput {
     pub id: OutputId,
     rendition: RenditionId,
     pub progress: Arc<Progress>,
-    doorbell: Arc<Doorbell>,
     pub frames_seen: u64,
     pub fps: f64,
 }
@@ -131,8 +129,7 @@ impl Transcoder {
         for job in &mut state.jobs {
             for output in job.outputs.iter().filter(|output| outputs.contains(&output.id)) {
                 output.progress.stop.store(true, Ordering::Release);
-                job.gauge.attention.store(true, Ordering::Release);
-                output.doorbell.ring();
+                job.call();
             }
             job.note_stop();
         }
@@ -185,8 +182,7 @@ impl Transcoder {
             let branch = branch.listed(job, encode);
             let mail = job.mail.clone();
             let Some(branch) = mail.post(branch) else {
-                job.gauge.attention.store(true, Ordering::Release);
-                job.outputs.iter().for_each(|output| output.doorbell.ring());
+                job.call();
                 return Ok(());
             };
             // It ended just now.
@@ -290,7 +286,6 @@ impl Branch {
                 id: output.id,
                 rendition: RenditionId::encoded(self.source.id, output.encoding),
                 progress: output.progress.clone(),
-                doorbell: self.doorbell.clone(),
                 frames_seen: 0,
                 fps: 0.0,
             });
@@ -314,6 +309,14 @@ impl Job {
 
     pub fn cpu_seconds(&self) -> f64 {
         self.gauge.cpu_us.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    /// Has the worker look at its outputs and its mail, asleep or not.
+    fn call(&self) {
+        self.gauge.attention.store(true, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 
     /// Notes when the last output was stopped.

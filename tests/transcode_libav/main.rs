@@ -210,7 +210,7 @@ fn run_damage(name: &str, pipeline: &mut dyn Pipeline, sink: &mut Collected, sou
     let mut rng = rig::Rng(0x9e37_79b9_7f4a_7c15 ^ name.len() as u64);
     let (mut shift, mut rounds, mut memory) = (0, 0_u64, None);
     while shift < seconds * 90_000 {
-        let samples = sources[(rng.next() % 5 == 0) as usize];
+        let samples = sources[usize::from(rng.next().is_multiple_of(5))];
         let span = samples.last().expect("samples").meta.dts.0 - samples[0].meta.dts.0 + 3_600;
         for sample in samples {
             let mut sample = sample.clone();
@@ -220,7 +220,7 @@ fn run_damage(name: &str, pipeline: &mut dyn Pipeline, sink: &mut Collected, sou
                 0 => sample.flip(&mut rng),
                 1 => sample.cut(&mut rng),
                 2 => continue,
-                3 if rng.next() % 20 == 0 => pipeline.gap(sink).expect("a gap ends nothing"),
+                3 if rng.next().is_multiple_of(20) => pipeline.gap(sink).expect("a gap ends nothing"),
                 _ => {}
             }
             pipeline.sample(&sample.meta, &sample.data, sink).expect("damage ends nothing");
