@@ -226,6 +226,39 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("[[m3u]]\nfile = \"no/such/list.m3u\"\n", "config:2: key `m3u[0].file`: `no/such/list.m3u`: No such file"),
     ("[[m3u]]\nfile = \"x\"\nprefix = \"a/\"\n", "config:3: key `m3u[0].prefix`: \"a/\" cannot begin a channel id"),
+    (
+        "[[profile]]\nname = \"a\"\nvideo = \"theora\"\n",
+        "config:3: key `profile[0].video`: `theora` cannot be encoded to; use h264",
+    ),
+    ("[[profile]]\nname = \"A b\"\n", "config:2: key `profile[0].name`: `A b` cannot name a profile"),
+    (
+        "[[profile]]\nname = \"a\"\nvideo = \"h264\"\nheight = 9\n",
+        "config:4: key `profile[0].height`: 9 is out of range; give 16 to 4320",
+    ),
+    (
+        "[[profile]]\nname = \"a\"\nheight = 720\n",
+        "config:3: key `profile[0].height`: says how video is encoded, and it is not; give video a codec",
+    ),
+    (
+        "[[profile]]\nname = \"a\"\naudio = \"copy\"\nchannels = 2\n",
+        "config:4: key `profile[0].channels`: says how audio is encoded, and it is not",
+    ),
+    (
+        "[[profile]]\nname = \"a\"\nvideo = \"none\"\naudio = \"none\"\n",
+        "config:4: key `profile[0].audio`: neither picture nor sound",
+    ),
+    (
+        "[[profile]]\nname = \"a\"\nrungs = [\"low\", \"lower\"]\n",
+        "config:3: key `profile[0].rungs`: no profile of one picture is called `lower`",
+    ),
+    (
+        "[[profile]]\nname = \"high\"\nrungs = [\"low\"]\n",
+        "config:2: key `profile[0].name`: `high` is a rung of the built-in `ladder`; give it another name",
+    ),
+    (
+        "[transcode.codec]\nh264 = \"ladder\"\n",
+        "config:2: key `transcode.codec.h264`: `ladder` is no profile that encodes to h264",
+    ),
 ];
 
 #[test]

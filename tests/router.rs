@@ -355,11 +355,18 @@ const MADE: &[Made] = &[
     // The URL names the format: what that does not carry is made, for all alike; what only this client lacks, not.
     ("stream?format=fmp4", "", &[H264, Mp2], HlsFmp4, "copy_aac", true),
     ("manifest.mpd", CHROME, &[H264, Ac3], Dash, "copy_aac", false),
-    ("manifest.mpd", VLC, &[H264, Ac3], Dash, "copy_copy", true),
+    ("manifest.mpd", VLC, &[H264, Ac3], Dash, "copy_copy", false),
+    ("manifest.mpd", VLC, &[H264, Aac], Dash, "copy_copy", true),
+    // Two pictures: what is made is made of the first.
+    ("stream", CHROME, &[H265, H264, Aac], HlsFmp4, "h264_copy", false),
     // Asked for.
-    ("stream?format=fmp4&video=h264&audio=aac", "", &[H264, Aac], HlsFmp4, "copy_aac", true),
+    ("stream?format=fmp4&video=h264&audio=aac", "", &[H264, Aac], HlsFmp4, "copy_copy", true),
     ("stream?format=fmp4&video=vp9&audio=opus", "", &[H264, Aac], HlsFmp4, "vp9_opus", true),
     ("stream.ts?audio=none", "", &[H264, Aac], MpegTs, "copy_none", true),
+    ("stream.ts?audio=aac&video=", "", &[H264, Aac], MpegTs, "copy_copy", true),
+    ("stream.ts?audio=aac", "", &[H264, Aac, Mp2], MpegTs, "copy_aac", true),
+    ("stream.ts?profile=radio&video=h264", "", &[H264, Aac], MpegTs, "h264_aac-96k", true),
+    ("stream.ts?profile=ladder&audio=mp3", "", &[H264, Aac], MpegTs, "h264-720p_mp3-96k", true),
     ("stream?format=dash&profile=LADDER", "", &[H264, Aac], Dash, "h264-720p+h264-360p_aac-96k", true),
     ("stream.ts?profile=ladder", "", &[H264, Aac], MpegTs, "h264-720p_aac-96k", true),
     ("manifest.mpd?profile=ladder&video=vp9&audio=copy", "", &[H264, Aac], Dash, "vp9-720p+vp9-360p_copy", true),
@@ -379,7 +386,8 @@ fn what_is_made_follows_request_client_and_source() {
             _ => unreachable!("a sound"),
         },
     );
-    let profiles = Profiles::new(vec![("ladder".into(), ladder)], true, true);
+    let radio = Selection::new(None, ladder.audio);
+    let profiles = Profiles::new(vec![("ladder".into(), ladder), ("radio".into(), radio)], true, true);
     let rules = Rules::default().with_profiles(profiles.clone());
     for (path, fields, source, format, selection, by_url) in MADE {
         let settled = choice(path, fields, &rules).settle(source, &profiles);
@@ -398,6 +406,15 @@ fn what_is_made_follows_request_client_and_source() {
     let refused =
         |path: &str| choice(path, "", &rules).settle(&[H264, Aac], &profiles).map(|s| s.selection).unwrap_err().0;
     assert_eq!(refused("stream.ts?video=vp9"), "MPEG-TS does not carry vp9; hls-fmp4, dash would work");
+    let nothing = "the source has a picture, and the request asks for none; leave out video, audio or profile";
+    assert_eq!(refused("stream.ts?profile=radio&audio=none"), nothing);
+    let radio = choice("stream.ts?video=copy&audio=none", "", &rules).settle(&[Aac], &profiles).unwrap_err().0;
+    assert_eq!(
+        radio,
+        "the source has sound only, and the request asks for no sound; leave out video, audio or profile"
+    );
+    let copied = choice("stream?format=fmp4&audio=copy", "", &rules).settle(&[H264, Mp2], &profiles).unwrap_err().0;
+    assert_eq!(copied, "CMAF does not carry mp2; hls-ts, mpegts would work");
     assert_eq!(refused("manifest.mpd?video=mpeg2"), "CMAF does not carry mpeg2; hls-ts, mpegts would work");
     // Detection may be bounded; what is asked for is not.
     let quiet = Profiles::new(Vec::new(), false, false);

@@ -3,11 +3,11 @@
 
 use super::{Config, Problem};
 use crate::es::Codec;
-use crate::es::encoding::{AudioEncoding, Preset, VideoEncoding};
-use crate::es::selection::Pick;
+use crate::es::encoding::{AudioEncoding, Encoding, Preset, VideoEncoding};
+use crate::es::selection::{Pick, Selection};
 use crate::limits;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
 /// `[transcode]`
@@ -25,6 +25,10 @@ pub struct Transcode {
     pub hang_ms: u64,
     /// What is made for a client that asks for nothing, because it would not decode what the source has.
     pub auto: Auto,
+    /// `[transcode.codec]`: for a codec that is asked for by its name alone, the profile whose encoding it gets; by default the source's
+    /// size and channels at the bit rate that suits them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub codec: BTreeMap<String, String>,
 }
 
 /// What client detection alone may start.
@@ -41,7 +45,14 @@ pub enum Auto {
 
 impl Default for Transcode {
     fn default() -> Self {
-        Transcode { enabled: true, cores: Vec::new(), load_percent_max: 85, hang_ms: 10_000, auto: Auto::All }
+        Transcode {
+            enabled: true,
+            cores: Vec::new(),
+            load_percent_max: 85,
+            hang_ms: 10_000,
+            auto: Auto::All,
+            codec: BTreeMap::new(),
+        }
     }
 }
 
@@ -105,11 +116,21 @@ impl Config {
         all.iter().filter_map(|profile| single(profile).or_else(|| ladder(profile, &plain))).collect()
     }
 
+    /// What `[transcode.codec]` says.
+    pub fn codec_encodings(&self) -> Vec<Encoding> {
+        let plain: Vec<ResolvedProfile> = self.all_profiles().iter().filter_map(single).collect();
+        self.transcode.codec.iter().filter_map(|(codec, profile)| encoding_of(codec, profile, &plain)).collect()
+    }
+
     fn all_profiles(&self) -> Vec<Profile> {
         let is_free = |built_in: &Profile| self.profiles.iter().all(|own| own.name != built_in.name);
         built_in().into_iter().filter(is_free).chain(self.profiles.iter().cloned()).collect()
     }
 }
+
+/// The built-in ladder, and its rungs, best first.
+const LADDER: &str = "ladder";
+const RUNGS: [&str; 3] = ["high", "medium", "low"];
 
 /// `high`, `medium`, `low`, `ladder` of these, and `audio-only`.
 fn built_in() -> Vec<Profile> {
@@ -126,12 +147,13 @@ fn built_in() -> Vec<Profile> {
         video_kbps: Some(video_kbps),
         ..stereo(name, "h264")
     };
-    let rungs = vec!["high".into(), "medium".into(), "low".into()];
+    let rungs = RUNGS.map(String::from).to_vec();
+    let [high, medium, low] = RUNGS;
     vec![
-        picture("high", 1_080, 4_500),
-        picture("medium", 720, 2_200),
-        picture("low", 360, 800),
-        Profile { name: "ladder".into(), rungs, ..Profile::default() },
+        picture(high, 1_080, 4_500),
+        picture(medium, 720, 2_200),
+        picture(low, 360, 800),
+        Profile { name: LADDER.into(), rungs, ..Profile::default() },
         stereo("audio-only", "none"),
     ]
 }
@@ -171,6 +193,13 @@ fn ladder(profile: &Profile, plain: &[ResolvedProfile]) -> Option<ResolvedProfil
     Some(ResolvedProfile { name: profile.name.clone(), video, audio: rungs.first()?.audio })
 }
 
+/// What the profile of this name, which is no ladder, encodes to this codec.
+fn encoding_of(codec: &str, profile: &str, plain: &[ResolvedProfile]) -> Option<Encoding> {
+    let profile = plain.iter().find(|plain| plain.name == profile)?;
+    let mut encodings = Selection::ladder(&profile.video, profile.audio).encodings();
+    encodings.find(|encoding| encoding.codec().name() == codec)
+}
+
 fn codec(name: &str, allowed: &[Codec]) -> Option<Codec> {
     allowed.iter().copied().find(|codec| codec.name() == name)
 }
@@ -181,7 +210,16 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
         let what = format!("{} profiles are too many", config.profiles.len());
         problems.push(Problem::new("profile", what, format!("keep {}", limits::PROFILES_MAX)));
     }
-    let known: HashSet<String> = config.all_profiles().iter().filter_map(single).map(|plain| plain.name).collect();
+    let plain: Vec<ResolvedProfile> = config.all_profiles().iter().filter_map(single).collect();
+    for (codec, profile) in &config.transcode.codec {
+        if encoding_of(codec, profile, &plain).is_none() {
+            let what = format!("`{profile}` is no profile that encodes to {codec}");
+            let remedy = "name one that is no ladder and has this codec";
+            problems.push(Problem::new(format!("transcode.codec.{codec}"), what, remedy));
+        }
+    }
+    let known: HashSet<&str> = plain.iter().map(|plain| plain.name.as_str()).collect();
+    let has_own_ladder = config.profiles.iter().any(|profile| profile.name == LADDER);
     let mut seen = HashSet::new();
     for (i, profile) in config.profiles.iter().enumerate() {
         let mut find = |key: &str, what: String, remedy: String| {
@@ -194,6 +232,10 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
         check_codecs(profile, &mut find);
         check_numbers(profile, &mut find);
         check_rungs(profile, &known, &mut find);
+        if !profile.rungs.is_empty() && !has_own_ladder && RUNGS.contains(&profile.name.as_str()) {
+            let remedy = format!("give it another name, or define `{LADDER}` too");
+            find("name", format!("`{}` is a rung of the built-in `{LADDER}`", profile.name), remedy);
+        }
     }
 }
 
@@ -210,6 +252,27 @@ fn check_codecs(profile: &Profile, find: &mut impl FnMut(&str, String, String)) 
             let names: Vec<&str> = allowed.iter().map(|codec| codec.name()).collect();
             find(key, format!("`{value}` cannot be encoded to"), format!("use {}, copy or none", names.join(", ")));
         }
+    }
+    let is_set = [
+        ("video", "height", profile.height.is_some()),
+        ("video", "fps", profile.fps.is_some()),
+        ("video", "video_kbps", profile.video_kbps.is_some()),
+        ("video", "crf", profile.crf.is_some()),
+        ("video", "preset", profile.preset.is_some()),
+        ("video", "deinterlace", profile.deinterlace.is_some()),
+        ("audio", "audio_kbps", profile.audio_kbps.is_some()),
+        ("audio", "channels", profile.channels.is_some()),
+    ];
+    let encodes = |kind: &str| {
+        let value = if kind == "video" { &profile.video } else { &profile.audio };
+        value.as_deref().is_some_and(|value| !matches!(value, "copy" | "none"))
+    };
+    for (kind, key, _) in is_set.into_iter().filter(|(kind, _, is_set)| *is_set && !encodes(kind)) {
+        find(
+            key,
+            format!("says how {kind} is encoded, and it is not"),
+            format!("give {kind} a codec, or leave this out"),
+        );
     }
     if profile.video.as_deref() == Some("none") && profile.audio.as_deref() == Some("none") {
         find("audio", "neither picture nor sound".into(), "take one of them".into());
@@ -235,7 +298,7 @@ fn check_numbers(profile: &Profile, find: &mut impl FnMut(&str, String, String))
     }
 }
 
-fn check_rungs(profile: &Profile, known: &HashSet<String>, find: &mut impl FnMut(&str, String, String)) {
+fn check_rungs(profile: &Profile, known: &HashSet<&str>, find: &mut impl FnMut(&str, String, String)) {
     if profile.rungs.is_empty() {
         return;
     }
@@ -247,7 +310,7 @@ fn check_rungs(profile: &Profile, known: &HashSet<String>, find: &mut impl FnMut
     if *profile != bare {
         find("rungs", "a ladder has no encoding of its own".into(), "leave only name and rungs".into());
     }
-    for rung in profile.rungs.iter().filter(|rung| !known.contains(*rung)) {
+    for rung in profile.rungs.iter().filter(|rung| !known.contains(rung.as_str())) {
         find("rungs", format!("no profile of one picture is called `{rung}`"), "name one that is no ladder".into());
     }
 }

@@ -34,6 +34,7 @@ impl Ask {
     pub(super) fn of(target: Target<'_>, profiles: &Profiles) -> Result<Ask, RouteError> {
         let read = |name, codecs: &[Codec], unknown| match parameter(target, name)? {
             None => Ok(None),
+            Some(value) if value.is_empty() => Ok(None),
             Some(value) => wanted(&value, codecs).map(Some).ok_or(unknown),
         };
         let ask = Ask {
@@ -42,7 +43,7 @@ impl Ask {
             profile: match parameter(target, "profile")? {
                 None => None,
                 Some(name) if name.is_empty() => None,
-                Some(name) => Some(profiles.find(&name.to_ascii_lowercase()).ok_or(RouteError::UnknownProfile)?),
+                Some(name) => Some(profiles.find(&name.to_ascii_lowercase()).ok_or_else(|| unknown(profiles))?),
             },
         };
         if (ask.video, ask.audio) == (Some(Wanted::None), Some(Wanted::None)) {
@@ -54,6 +55,15 @@ impl Ask {
     pub fn is_silent(&self) -> bool {
         *self == Ask::default()
     }
+}
+
+fn unknown(profiles: &Profiles) -> RouteError {
+    let names: Vec<&str> = profiles.names().collect();
+    RouteError::UnknownProfile(if names.is_empty() {
+        "there is none".into()
+    } else {
+        format!("use {}", names.join(", "))
+    })
 }
 
 fn wanted(value: &str, codecs: &[Codec]) -> Option<Wanted> {

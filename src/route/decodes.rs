@@ -24,6 +24,13 @@ pub(super) fn of(rule: &str, lower_case_agent: &[u8]) -> CodecSet {
     }
 }
 
+/// Every set that [`of`] can give.
+pub(super) fn classes() -> impl Iterator<Item = CodecSet> {
+    let browser = || BROWSER.iter().copied();
+    let sets = [APPLE.iter().copied().collect(), browser().collect(), browser().chain([Codec::H265]).collect()];
+    sets.into_iter().chain([everything()])
+}
+
 pub(super) fn everything() -> CodecSet {
     Codec::ALL.into_iter().collect()
 }

@@ -67,7 +67,7 @@ pub enum Resource {
 }
 
 /// Why a target names nothing that can be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     #[error("no such resource")]
     NotFound,
@@ -77,10 +77,9 @@ pub enum RouteError {
     UnknownVideo,
     #[error("unknown audio: use aac, opus, mp3, mp2, ac3, eac3, copy or none")]
     UnknownAudio,
-    #[error(
-        "unknown profile: the configuration names what there is, by default high, medium, low, ladder and audio-only"
-    )]
-    UnknownProfile,
+    /// And what there is.
+    #[error("unknown profile: {0}")]
+    UnknownProfile(String),
     #[error("neither video nor audio is asked for")]
     NothingAsked,
     #[error(transparent)]

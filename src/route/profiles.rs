@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::es::encoding::{AudioEncoding, Encoding, VideoEncoding};
-use crate::es::selection::{Pick, Selection};
+use crate::es::selection::Selection;
 use crate::es::{Codec, TrackKind};
 use std::collections::HashSet;
 
@@ -13,6 +13,8 @@ use std::collections::HashSet;
 pub struct Profiles {
     named: Vec<(String, Selection)>,
     is_enabled: bool,
+    /// How codecs are encoded that are asked for by name alone, where that is configured.
+    by_codec: Vec<Encoding>,
     /// Client detection alone may have pictures, and sound, made.
     auto: (bool, bool),
 }
@@ -20,7 +22,12 @@ pub struct Profiles {
 impl Profiles {
     /// `named`: the profiles; `auto_video`, `auto_audio`: what client detection alone may start.
     pub fn new(named: Vec<(String, Selection)>, auto_video: bool, auto_audio: bool) -> Profiles {
-        Profiles { named, is_enabled: true, auto: (auto_video, auto_audio) }
+        Profiles { named, is_enabled: true, by_codec: Vec::new(), auto: (auto_video, auto_audio) }
+    }
+
+    /// With these encodings for their codecs, of which each stands once.
+    pub fn with_codecs(self, by_codec: Vec<Encoding>) -> Profiles {
+        Profiles { by_codec, ..self }
     }
 
     pub fn is_enabled(&self) -> bool {
@@ -39,12 +46,22 @@ impl Profiles {
 
     /// How a codec is encoded that is asked for by its name alone; `None` for one that is not encoded.
     pub fn video(&self, codec: Codec) -> Option<VideoEncoding> {
-        (self.is_enabled && VideoEncoding::CODECS.contains(&codec)).then(|| VideoEncoding::of(codec))
+        let configured = self.by_codec.iter().find_map(|encoding| match encoding {
+            Encoding::Video(video) if video.codec == codec => Some(*video),
+            _ => None,
+        });
+        let encoding = || configured.unwrap_or_else(|| VideoEncoding::of(codec));
+        (self.is_enabled && VideoEncoding::CODECS.contains(&codec)).then(encoding)
     }
 
     /// The same for sound.
     pub fn audio(&self, codec: Codec) -> Option<AudioEncoding> {
-        (self.is_enabled && AudioEncoding::CODECS.contains(&codec)).then(|| AudioEncoding::of(codec))
+        let configured = self.by_codec.iter().find_map(|encoding| match encoding {
+            Encoding::Audio(audio) if audio.codec == codec => Some(*audio),
+            _ => None,
+        });
+        let encoding = || configured.unwrap_or_else(|| AudioEncoding::of(codec));
+        (self.is_enabled && AudioEncoding::CODECS.contains(&codec)).then(encoding)
     }
 
     /// Whether client detection alone may have this kind of track made.
@@ -58,18 +75,22 @@ impl Profiles {
         if !self.is_enabled {
             return HashSet::new();
         }
-        let by_codec = |encoding: VideoEncoding| {
-            // A codec asked for along with a profile takes the profile's size and rate.
-            VideoEncoding::CODECS.map(|codec| Encoding::Video(VideoEncoding { codec, ..encoding }))
+        // A codec asked for along with a profile takes the profile's size and rate.
+        let by_codec = |encoding| -> Vec<Encoding> {
+            match encoding {
+                Encoding::Video(video) => {
+                    let recoded = |codec| Encoding::Video(VideoEncoding { codec, ..video });
+                    VideoEncoding::CODECS.into_iter().map(recoded).collect()
+                }
+                Encoding::Audio(audio) => {
+                    let recoded = |codec| Encoding::Audio(AudioEncoding { codec, ..audio });
+                    AudioEncoding::CODECS.into_iter().map(recoded).collect()
+                }
+            }
         };
-        let plain_video = VideoEncoding::CODECS.map(|codec| Encoding::Video(VideoEncoding::of(codec)));
-        let plain_audio = AudioEncoding::CODECS.map(|codec| Encoding::Audio(AudioEncoding::of(codec)));
-        let of_profiles = self.named.iter().flat_map(|(_, selection)| selection.rungs());
-        let of_profiles = of_profiles.filter_map(|pick| match pick {
-            Pick::Encode(video) => Some(by_codec(video)),
-            Pick::Copy => None,
-        });
-        let own = self.named.iter().flat_map(|(_, selection)| selection.encodings());
-        plain_video.into_iter().chain(plain_audio).chain(of_profiles.flatten()).chain(own).collect()
+        let plain_video = VideoEncoding::CODECS.into_iter().filter_map(|codec| self.video(codec)).map(Encoding::Video);
+        let plain_audio = AudioEncoding::CODECS.into_iter().filter_map(|codec| self.audio(codec)).map(Encoding::Audio);
+        let of_profiles = self.named.iter().flat_map(|(_, selection)| selection.encodings()).flat_map(by_codec);
+        plain_video.chain(plain_audio).chain(of_profiles).collect()
     }
 }

@@ -60,13 +60,14 @@ impl Choice {
     /// # Errors
     /// [`NothingLeft`] when no track is left in any format of the choice, or what is asked for cannot be had.
     pub fn settle(&self, source: &[Codec], profiles: &Profiles) -> Result<Settled, NothingLeft> {
-        let source: CodecSet = source.iter().copied().filter(|codec| codec.kind() != TrackKind::Data).collect();
+        let source = leading(source);
         let plan = self.best_plan(source, profiles, self.decodes)?;
-        // What only this client does not decode says nothing of others.
         let (format, selection) = (plan.format, plan.selection);
-        let of_others = || self.best_plan(source, profiles, decodes::everything());
-        let by_url =
-            self.by_url && of_others().is_ok_and(|other| (other.format, other.selection) == (format, selection));
+        let is_same = |decodes| match self.best_plan(source, profiles, decodes) {
+            Ok(other) => (other.format, other.selection) == (format, selection),
+            Err(_) => false,
+        };
+        let by_url = self.by_url && decodes::classes().all(is_same);
         Ok(Settled { format, selection, by_url, decision: self.explain(&plan, source) })
     }
 
@@ -110,7 +111,9 @@ impl Choice {
             audio.is_some() && made(encodes_audio, TrackKind::Audio),
         );
         if source.iter().next().is_some() && !has_picture && !has_sound {
-            return Err(self.nothing_left(source));
+            let is_left_out =
+                (rungs.is_empty() || !has_video) && (audio.is_none() || of_kind(TrackKind::Audio).next().is_none());
+            return Err(if is_left_out { unwanted(has_video) } else { self.nothing_left(source) });
         }
         let plays_kind = |kind| of_kind(kind).any(|codec| plays(&codec));
         Ok(Plan {
@@ -151,7 +154,8 @@ impl Choice {
                     Pick::Encode(encoding) => Pick::Encode(VideoEncoding { codec, ..encoding }),
                     Pick::Copy => Pick::Encode(plain),
                 };
-                let rungs = of_profile.unwrap_or_else(|| vec![Pick::Encode(plain)]);
+                // A profile without picture says nothing of how one is made.
+                let rungs = of_profile.filter(|rungs| !rungs.is_empty()).unwrap_or_else(|| vec![Pick::Encode(plain)]);
                 return Ok(rungs.into_iter().map(recoded).collect());
             }
             None => {}
@@ -196,9 +200,20 @@ impl Choice {
         }
         match self.ask.audio {
             Some(Wanted::None) => return Ok(None),
-            Some(Wanted::Copy) => return Ok(Some(Pick::Copy)),
+            Some(Wanted::Copy) => {
+                let is_carried = audios.iter().any(|codec| container.carries(*codec));
+                return if is_carried { Ok(Some(Pick::Copy)) } else { Err(not_carried(audios[0], container)) };
+            }
             Some(Wanted::Codec(codec)) => {
-                let encoding = profiles.audio(codec).ok_or_else(|| not_made(codec))?;
+                let of_profile = self.ask.profile.and_then(|profile| profile.audio);
+                if of_profile.is_none() && audios == [codec] && container.carries(codec) {
+                    return Ok(Some(Pick::Copy));
+                }
+                let plain = profiles.audio(codec).ok_or_else(|| not_made(codec))?;
+                let encoding = match of_profile {
+                    Some(Pick::Encode(encoding)) => AudioEncoding { codec, ..encoding },
+                    _ => plain,
+                };
                 return match container.carries_encoded(codec) {
                     true => Ok(Some(Pick::Encode(encoding))),
                     false => Err(not_carried(codec, container)),
@@ -332,6 +347,18 @@ fn not_carried(codec: Codec, container: Container) -> NothingLeft {
     };
     let remedy = if works.is_empty() { String::new() } else { format!("; {} would work", works.join(", ")) };
     NothingLeft(format!("{name} does not carry {}{remedy}", codec.name()))
+}
+
+/// What the request leaves of a source with a picture, or without one, is nothing.
+fn unwanted(has_video: bool) -> NothingLeft {
+    let (has, lacks) = if has_video { ("a picture", "none") } else { ("sound only", "no sound") };
+    NothingLeft(format!("the source has {has}, and the request asks for {lacks}; leave out video, audio or profile"))
+}
+
+/// The codecs of the tracks that a selection is made of: of several pictures the first, and all sounds.
+fn leading(source: &[Codec]) -> CodecSet {
+    let of_kind = |kind| source.iter().copied().filter(move |codec| codec.kind() == kind);
+    of_kind(TrackKind::Video).take(1).chain(of_kind(TrackKind::Audio)).collect()
 }
 
 fn not_made(codec: Codec) -> NothingLeft {

@@ -170,9 +170,11 @@ impl Answering<'_> {
         let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), asked.persistence);
         let manifest = Manifest::entry(choice.format, Selection::SOURCE);
         head.content_type(manifest.map_or(TS_TYPE, Manifest::content_type));
-        let is_shared = choice.by_url && manifest.is_some();
+        // What is made of the source depends on who asks, and here the source is not looked at.
+        let by_url = choice.by_url && !self.shard.relay.rules.profiles.is_enabled();
+        let is_shared = by_url && manifest.is_some();
         head.caching(if is_shared { Caching::MaxAge(MANIFEST_MAX_AGE_S) } else { Caching::NoStore });
-        decided(&mut head, &format!("{}; {}", choice.format.name(), choice.why), choice.by_url);
+        decided(&mut head, &format!("{}; {}", choice.format.name(), choice.why), by_url);
         head.end();
         self.send(Status::Ok, &out).await
     }

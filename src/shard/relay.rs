@@ -120,7 +120,7 @@ fn profiles(config: &Config, transcode: &TranscodeConfig) -> Profiles {
     let named = config.resolved_profiles().into_iter();
     let named = named.map(|profile| (profile.name, Selection::ladder(&profile.video, profile.audio))).collect();
     let auto = config.transcode.auto;
-    Profiles::new(named, auto == Auto::All, auto != Auto::Off)
+    Profiles::new(named, auto == Auto::All, auto != Auto::Off).with_codecs(config.codec_encodings())
 }
 
 fn session_config(config: &Config, channel: &config::Channel, encodings: Arc<HashSet<Encoding>>) -> SessionConfig {

@@ -120,7 +120,7 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
                 RouteError::UnknownFormat
                 | RouteError::UnknownVideo
                 | RouteError::UnknownAudio
-                | RouteError::UnknownProfile
+                | RouteError::UnknownProfile(_)
                 | RouteError::NothingAsked
                 | RouteError::BadUrl(_) => Status::BadRequest,
             };

@@ -19,6 +19,8 @@ pub(super) struct AudioOutput {
     id: OutputId,
     encoding: AudioEncoding,
     chain: Option<Chain>,
+    /// Set from the first encoder's end on.
+    end: Option<End>,
     /// PTS at or behind which the output says that time broke.
     breaks: VecDeque<i64>,
     discontinuity: bool,
@@ -34,8 +36,15 @@ pub(super) struct AudioOutput {
 struct Chain {
     encoder: SoundEncoder,
     resampler: Resampler,
-    /// The output's time of the next sample that goes into the encoder, in samples since 1970; `None` before the first.
-    next: Option<i64>,
+    /// The output's time of the next sample that goes into the encoder, in samples since 1970.
+    next: i64,
+}
+
+/// Where the last encoder's output ended, in samples since 1970.
+#[derive(Clone, Copy)]
+struct End {
+    sample_rate: u32,
+    at: i64,
 }
 
 /// What a frame's time stamp says of the samples that come with it.
@@ -59,6 +68,7 @@ impl AudioOutput {
             id,
             encoding,
             chain: None,
+            end: None,
             breaks: VecDeque::new(),
             discontinuity: false,
             has_begun: false,
@@ -101,66 +111,108 @@ impl AudioOutput {
         if shape.sample_rate == 0 || shape.channels == 0 || frame.samples() == 0 {
             return Ok(());
         }
-        self.prepare(&shape, sink)?;
+        if !self.follows(&shape, frame.pts())? {
+            self.finish(track, sink)?;
+        }
+        if self.chain.is_none() {
+            let Some(pts) = frame.pts() else {
+                sink.dropped(self.id);
+                return Ok(());
+            };
+            self.open(&shape, pts, sink)?;
+        }
         let Some(chain) = &mut self.chain else { return Ok(()) };
-        if let Some(pts) = frame.pts() {
-            while self.breaks.front().is_some_and(|at| *at <= pts) {
-                self.breaks.pop_front();
-                self.discontinuity = self.has_begun;
-            }
-            if chain.place(pts)? {
-                self.discontinuity |= self.has_begun;
-            }
-        }
-        if chain.next.is_none() {
-            sink.dropped(self.id);
-            return Ok(());
-        }
         if chain.resampler.push(frame)? {
             sink.reconfigured(self.id);
         }
         self.drain_queue(track, sink)
     }
 
-    /// Opens the encoder at the first frame, and anew when the source's channels ask for another number.
-    fn prepare(&mut self, shape: &SoundShape, sink: &mut dyn Sink) -> Result<(), AvError> {
-        let codec = self.encoding.codec;
+    /// Whether a frame goes on with what is in the encoder. It does not where time broke or another number of channels is to be encoded.
+    fn follows(&mut self, shape: &SoundShape, pts: Option<i64>) -> Result<bool, AvError> {
+        let wanted = self.channels(shape);
+        let Some(chain) = &mut self.chain else { return Ok(true) };
+        if chain.encoder.settings().channels != wanted {
+            return Ok(false);
+        }
+        let Some(pts) = pts else { return Ok(true) };
+        let mut is_marked = false;
+        while self.breaks.front().is_some_and(|at| *at <= pts) {
+            self.breaks.pop_front();
+            is_marked = true;
+        }
+        let follows = !is_marked && chain.place(pts)?;
+        self.discontinuity |= !follows;
+        Ok(follows)
+    }
+
+    fn channels(&self, shape: &SoundShape) -> u32 {
         let most = match self.encoding.channels_max {
             0 => shape.channels,
             most => shape.channels.min(most.into()),
         };
-        let wanted = channels(codec, most);
-        let opened = self.chain.as_ref().map(|chain| *chain.encoder.settings());
-        if opened.is_some_and(|opened| opened.channels == wanted) {
-            return Ok(());
-        }
-        let sample_rate = opened.map_or(sample_rate(codec, shape.sample_rate), |opened| opened.sample_rate);
-        let kbps = kbps(codec, self.encoding.kbps, wanted);
-        let encoder = SoundEncoder::open(SoundSettings { codec, sample_rate, channels: wanted, kbps })?;
-        if self.chain.is_some() {
+        channels(self.encoding.codec, most)
+    }
+
+    /// Opens the encoder for sound of this shape that begins at `pts`, or where what it made before ends. It keeps its sample rate for good.
+    fn open(&mut self, shape: &SoundShape, pts: i64, sink: &mut dyn Sink) -> Result<(), AvError> {
+        let codec = self.encoding.codec;
+        let sample_rate = self.end.map_or(sample_rate(codec, shape.sample_rate), |end| end.sample_rate);
+        let channels = self.channels(shape);
+        let kbps = kbps(codec, self.encoding.kbps, channels);
+        let encoder = SoundEncoder::open(SoundSettings { codec, sample_rate, channels, kbps })?;
+        if self.end.is_some() {
             sink.reconfigured(self.id);
         }
         let resampler = Resampler::new(&encoder)?;
-        self.chain = Some(Chain { encoder, resampler, next: None });
+        let at = (i128::from(pts) * i128::from(sample_rate) / 90_000) as i64;
+        self.chain = Some(Chain { encoder, resampler, next: self.end.map_or(at, |end| at.max(end.at)) });
+        self.breaks.retain(|at| *at > pts);
+        Ok(())
+    }
+
+    /// Encodes what is queued, with silence up to a whole frame, and all that the encoder still holds, and closes it.
+    fn finish(&mut self, track: &Arc<Track>, sink: &mut dyn Sink) -> Result<(), AvError> {
+        let Some(mut chain) = self.chain.take() else { return Ok(()) };
+        // What breaks off is said of what comes behind it.
+        let discontinuity = std::mem::take(&mut self.discontinuity);
+        let rest = chain.resampler.queued() % chain.encoder.frame_samples();
+        if rest > 0 {
+            chain.resampler.push_silence(chain.encoder.frame_samples() - rest)?;
+        }
+        self.encode_queue(&mut chain, track, sink)?;
+        chain.encoder.send_end()?;
+        self.emit_encoded(&mut chain, track, sink)?;
+        self.end = Some(End { sample_rate: chain.encoder.settings().sample_rate, at: chain.next });
+        self.discontinuity = discontinuity && self.has_begun;
         Ok(())
     }
 
     fn drain_queue(&mut self, track: &Arc<Track>, sink: &mut dyn Sink) -> Result<(), AvError> {
         let Some(mut chain) = self.chain.take() else { return Ok(()) };
-        while let Some(next) = chain.next {
-            let Some(frame) = chain.resampler.next_frame(next)? else { break };
+        let result = self.encode_queue(&mut chain, track, sink);
+        self.chain = Some(chain);
+        result
+    }
+
+    fn encode_queue(&mut self, chain: &mut Chain, track: &Arc<Track>, sink: &mut dyn Sink) -> Result<(), AvError> {
+        while let Some(frame) = chain.resampler.next_frame(chain.next)? {
             chain.encoder.send(frame)?;
-            chain.next = Some(next + chain.encoder.frame_samples() as i64);
-            let settings = *chain.encoder.settings();
-            let delay = chain.encoder.delay_samples();
-            let config = AdtsConfig::of(settings.sample_rate, settings.channels as u8);
-            while let Some(encoded) = chain.encoder.receive()? {
-                // libav counts the delay in: its first packet lies that much before the first sample.
-                let at = if encoded.pts < next - 4 * delay.max(4_096) { next } else { encoded.pts };
-                self.emit(at, encoded.data, &settings, config.as_ref(), track, sink)?;
+            chain.next += chain.encoder.frame_samples() as i64;
+            self.emit_encoded(chain, track, sink)?;
+        }
+        Ok(())
+    }
+
+    fn emit_encoded(&mut self, chain: &mut Chain, track: &Arc<Track>, sink: &mut dyn Sink) -> Result<(), AvError> {
+        let (settings, next) = (*chain.encoder.settings(), chain.next);
+        let config = AdtsConfig::of(settings.sample_rate, settings.channels as u8);
+        while let Some(encoded) = chain.encoder.receive()? {
+            // What an encoder pads at its end has no time stamp.
+            if (i64::MIN + 1..next).contains(&encoded.pts) {
+                self.emit(encoded.pts, encoded.data, &settings, config.as_ref(), track, sink)?;
             }
         }
-        self.chain = Some(chain);
         Ok(())
     }
 
@@ -208,16 +260,12 @@ impl AudioOutput {
 }
 
 impl Chain {
-    /// Brings the clock and the queue to where a frame with this PTS belongs; true when time broke.
+    /// Brings the queue to where a frame with this PTS belongs; false when time broke.
     fn place(&mut self, pts: i64) -> Result<bool, AvError> {
         let rate = i64::from(self.encoder.settings().sample_rate);
         let at = (i128::from(pts) * i128::from(rate) / 90_000) as i64;
-        let Some(next) = self.next else {
-            self.next = Some(at);
-            return Ok(false);
-        };
         // Where it would come to lie if it just followed.
-        let expected = next + self.resampler.queued() as i64 + self.resampler.delay();
+        let expected = self.next + self.resampler.queued() as i64 + self.resampler.delay();
         match fit(at - expected, rate) {
             Fit::Follows => {}
             // Over two seconds: three samples in a thousand are heard by nobody.
@@ -234,14 +282,9 @@ impl Chain {
                     self.resampler.compensate(-(rate * 6 / 1_000) as i32, (2 * rate) as i32);
                 }
             }
-            Fit::Breaks => {
-                self.resampler.clear();
-                // Time goes forward only.
-                self.next = Some(at.max(next));
-                return Ok(true);
-            }
+            Fit::Breaks => return Ok(false),
         }
-        Ok(false)
+        Ok(true)
     }
 }
 

@@ -241,7 +241,7 @@ def switched(demo, seconds, full):
     """A player goes down and up, told to, and by itself when the network gets slow and fast again."""
     for player, form in (("hlsjs", HLS), ("shaka", DASH)):
         url = demo.url(1, form + "&profile=three".lstrip("&" if form.endswith("?") else ""))
-        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,600,6000"])):
+        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,350,6000"])):
             name = f"ladder: {player} switches {title}"
             if not full and (player, title) != ("hlsjs", "told to"):
                 continue

@@ -146,6 +146,16 @@ fn holes_in_sound_are_silence_and_longer_ones_a_break() {
         let end = out.samples.last().expect("sound").meta.pts.0;
         assert!((of_source - end).abs() < 9_000, "{lost} lost: the end is {} ticks off", of_source - end);
         assert_eq!(out.samples.iter().filter(|sample| sample.meta.discontinuity).count(), breaks);
+        // What stood before the hole is all there, and the break is said of what stands behind it.
+        let last = source.samples[AUDIO as usize][59].meta.pts.0;
+        for two in out.samples.windows(2).filter(|two| two[1].meta.discontinuity) {
+            assert!(
+                two[0].meta.pts.0 > last - 1_920,
+                "sound before the hole ends {} ticks early",
+                last - two[0].meta.pts.0
+            );
+            assert!(two[1].meta.pts.0 - two[0].meta.pts.0 > 90_000, "the break stands elsewhere");
+        }
     }
 }
 

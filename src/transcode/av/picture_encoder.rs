@@ -184,7 +184,7 @@ fn set_options(name: &CStr, context: &mut ff::AVCodecContext, options: &mut Opti
             context.rc_min_rate = if crf.is_some() { 0 } else { context.bit_rate };
         }
         b"mpeg2video" => {
-            context.flags |= ff::AV_CODEC_FLAG_CLOSED_GOP as c_int;
+            context.flags |= (ff::AV_CODEC_FLAG_CLOSED_GOP | ff::AV_CODEC_FLAG_LOW_DELAY) as c_int;
             // It finds no scene cuts in closed GOPs, and wants to be told not to look for any.
             set(c"sc_threshold", "1000000000");
         }
