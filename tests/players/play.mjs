@@ -148,8 +148,10 @@ function script(page) {
     };
     return step;
   });
+  // One session for all steps: of several the browser keeps to the first one's rate.
+  let session;
   const throttle = async (kbps) => {
-    const session = await page.context().newCDPSession(page);
+    session ??= await page.context().newCDPSession(page);
     await session.send('Network.enable');
     const downloadThroughput = kbps * 125;
     await session.send('Network.emulateNetworkConditions', { offline: false, latency: 20, downloadThroughput, uploadThroughput: -1 });

@@ -241,14 +241,14 @@ def switched(demo, seconds, full):
     """A player goes down and up, told to, and by itself when the network gets slow and fast again."""
     for player, form in (("hlsjs", HLS), ("shaka", DASH)):
         url = demo.url(1, form + "&profile=three".lstrip("&" if form.endswith("?") else ""))
-        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,350,6000"])):
+        for title, script in (("told to", ["--lines", "360,180,360"]), ("by itself", ["--kbps", "6000,700,6000"])):
             name = f"ladder: {player} switches {title}"
             if not full and (player, title) != ("hlsjs", "told to"):
                 continue
             if reason := clients.browser_missing():
                 yield name, Verdict(skipped=reason)
                 continue
-            length = seconds if title == "told to" else seconds + 40
+            length = seconds if title == "told to" else seconds + 90
             command = ["node", str(clients.HERE / "play.mjs"), player, url, "--seconds", str(length), *script]
             run = clients.finished(command, length + 20, env=clients.browser_environment())
             if run is None or run.returncode == 2:
