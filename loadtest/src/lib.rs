@@ -1,8 +1,20 @@
 //! Load generator and stream checker for the relay.
 //!
 //! It shares no code with the relay, so that its verdict is independent: what both get wrong in the same way would go unseen otherwise.
-//! [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
+//!
+//! ```text
+//!  scenario ─► arrivals ─► engine, a thread per core ─► player (sans-IO) ──► check
+//!                             │ epoll, keep-alive          ▲ what was fetched
+//!                             ▼                            │
+//!                          network ── proxy (faults) ── the server ◄── procfs samples it
+//!                             └────────► stats ─► result (JSON) ─► report, compare, capacity, A/B
+//! ```
+//! [`scenario`] is what a run does and [`result`] what it measured; [`player`] are the viewers; [`proxy`] spoils the network between them and the
+//! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod player;
 pub mod proxy;
+pub mod result;
+pub mod scenario;
 pub mod tscheck;
