@@ -164,17 +164,25 @@ fn joinable(view: &ChannelView, selection: &Selection) -> Option<(Arc<TsShared>,
 }
 
 impl Answering<'_> {
-    /// HEAD on an entry point answers from rules alone.
-    pub async fn entry_head(&mut self, asked: Asked<'_>, choice: &Choice) -> io::Result<Next> {
+    /// HEAD on an entry point: as GET where the channel is open, else from rules alone, for it opens no origin.
+    pub async fn entry_head(&mut self, asked: Asked<'_>, channel: u32, choice: &Choice) -> io::Result<Next> {
+        let profiles = &self.shard.relay.rules.profiles;
+        let (format, by_url, decision) = match settle(&self.shard.mirror(channel).view(), choice, profiles) {
+            Some(Ok(settled)) => (settled.format, settled.by_url, settled.decision),
+            Some(Err(refusal)) => return self.refuse(asked, refusal).await,
+            // What is made of the source, and so who gets what, is not known.
+            None => {
+                let by_url = choice.by_url && !profiles.is_enabled();
+                (choice.format, by_url, format!("{}; {}", choice.format.name(), choice.why))
+            }
+        };
         let mut out = Vec::new();
         let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), asked.persistence);
-        let manifest = Manifest::entry(choice.format, Selection::SOURCE);
+        let manifest = Manifest::entry(format, Selection::SOURCE);
         head.content_type(manifest.map_or(TS_TYPE, Manifest::content_type));
-        // What is made of the source depends on who asks, and here the source is not looked at.
-        let by_url = choice.by_url && !self.shard.relay.rules.profiles.is_enabled();
         let is_shared = by_url && manifest.is_some();
         head.caching(if is_shared { Caching::MaxAge(MANIFEST_MAX_AGE_S) } else { Caching::NoStore });
-        decided(&mut head, &format!("{}; {}", choice.format.name(), choice.why), by_url);
+        decided(&mut head, &decision, by_url);
         head.end();
         self.send(Status::Ok, &out).await
     }

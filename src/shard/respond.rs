@@ -164,7 +164,7 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Res
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
     on.watch.channel.set(Some(channel));
     match route {
-        Route::Entry { choice, .. } if asked.head_only => on.entry_head(asked, &choice).await,
+        Route::Entry { choice, .. } if asked.head_only => on.entry_head(asked, channel, &choice).await,
         Route::Entry { choice, .. } => on.entry(asked, channel, &choice).await,
         Route::Media { epoch, resource, .. } => match resource {
             Resource::TsPlaylist { selection } => on.playlist(asked, channel, Manifest::TsMedia(selection)).await,
