@@ -1,7 +1,7 @@
 //! The clock of the live channel: which segments exist, which are listed, and when a fault is at work.
 //!
-//! All of it is a function of *media time* in microseconds, which comes in as an argument. Media time [`HISTORY_US`] is the server's
-//! start, so that the window is full then; picture n is due at n times 40 ms, and a segment exists when all of its pictures do.
+//! All of it is a function of *media time* in microseconds, which comes in as an argument. Media time [`HISTORY_US`] is, but for
+//! less than a millisecond, the server's start, so that the window is full then; picture n is due at n times 40 ms, and a segment exists when all of its pictures do.
 //!
 //! What it deliberately does not do: follow the wall clock when that is set anew while the server runs.
 
@@ -55,9 +55,9 @@ impl Span {
 impl Live {
     /// A channel that is started at `now_unix_us`, microseconds since 1970, as if it ran for `uptime_us` already.
     pub fn new(fault: Fault, now_unix_us: u64, uptime_us: u64) -> Self {
-        let start_us = HISTORY_US + uptime_us;
-        // Playlists and manifest give milliseconds.
-        let epoch_unix_us = now_unix_us.saturating_sub(start_us) / 1_000 * 1_000;
+        // Playlists and manifest give milliseconds; the rest is in the media time, so that pictures carry the exact wall clock.
+        let epoch_unix_us = now_unix_us.saturating_sub(HISTORY_US + uptime_us) / 1_000 * 1_000;
+        let start_us = now_unix_us.saturating_sub(epoch_unix_us);
         Live { fault, epoch_unix_us, start_us }
     }
 
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn the_window_is_full_at_the_start_and_moves_each_two_seconds() {
         let live = live(Fault::None);
-        assert_eq!(live.start_us(), up(0));
+        assert_eq!(live.start_us(), up(0) + 456);
         assert_eq!(live.epoch_unix_us(), 1_699_999_976_123_000);
         assert_eq!([0, 1_999, 2_000, 4_000].map(|ms| live.hls_window(up(ms))), [2..12, 2..12, 3..13, 4..14]);
         assert_eq!([11, 12].map(|n| live.is_there(n, up(1_999))), [true, false]);
@@ -189,7 +189,7 @@ mod tests {
     fn an_uptime_moves_media_time_and_not_the_wall_clock() {
         let live = Live::new(Fault::None, UNIX_US, 6_000_000);
         assert_eq!(live.hls_window(live.start_us()), 5..15);
-        assert_eq!(live.epoch_unix_us() + live.start_us(), UNIX_US / 1_000 * 1_000);
+        assert_eq!(live.epoch_unix_us() + live.start_us(), UNIX_US);
     }
 
     #[test]

@@ -111,6 +111,20 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    fn check(&self) -> Result<()> {
+        ensure!((KBPS_MIN..=KBPS_MAX).contains(&self.kbps), "kbps {} is not in {KBPS_MIN}..={KBPS_MAX}", self.kbps);
+        ensure!(
+            self.packets_per_write.is_none_or(|n| (1..=1_000).contains(&n)),
+            "packets_per_write is not in 1..=1000"
+        );
+        ensure!(self.uptime <= UPTIME_MAX, "an uptime of more than a year");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        ensure!(!self.channel.is_empty() && self.channel.chars().all(is_name), "a channel's name is [A-Za-z0-9_-]+");
+        Ok(())
+    }
+}
+
 /// A running server. Dropping it closes every connection and waits for its threads.
 pub struct BadServer {
     addr: SocketAddr,
@@ -126,21 +140,7 @@ impl BadServer {
 
     /// Starts a server; fails on options out of range and when the address cannot be listened on.
     pub fn start_with(options: Options) -> Result<BadServer> {
-        ensure!(
-            (KBPS_MIN..=KBPS_MAX).contains(&options.kbps),
-            "kbps {} is not in {KBPS_MIN}..={KBPS_MAX}",
-            options.kbps
-        );
-        ensure!(
-            options.packets_per_write.is_none_or(|n| (1..=1_000).contains(&n)),
-            "packets_per_write is not in 1..=1000"
-        );
-        ensure!(options.uptime <= UPTIME_MAX, "an uptime of more than a year");
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        ensure!(
-            !options.channel.is_empty() && options.channel.chars().all(is_name),
-            "a channel's name is [A-Za-z0-9_-]+"
-        );
+        options.check()?;
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
         let live = Live::new(options.fault, unix.as_micros() as u64, options.uptime.as_micros() as u64);
         let source = Source::new(options.seed, options.kbps, live.epoch_unix_us());
@@ -166,3 +166,25 @@ impl Drop for BadServer {
 }
 
 const UPTIME_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        let refused = |options| BadServer::start_with(options).is_err();
+        assert!(refused(Options { kbps: 100, ..Options::default() }));
+        assert!(refused(Options { packets_per_write: Some(0), ..Options::default() }));
+        assert!(refused(Options { channel: "a/b".into(), ..Options::default() }));
+    }
+
+    #[test]
+    fn faults_have_the_same_names_on_the_command_line_and_in_json() {
+        for fault in Fault::value_variants() {
+            let name = fault.to_possible_value().unwrap().get_name().to_string();
+            assert_eq!(serde_json::to_string(fault).unwrap(), format!("\"{name}\""));
+        }
+        assert_eq!(serde_json::to_string(&Fault::DropTsPacket).unwrap(), "\"drop-ts-packet\"");
+    }
+}
