@@ -1,7 +1,8 @@
 //! The clock of the live channel: which segments exist, which are listed, and when a fault is at work.
 //!
 //! All of it is a function of *media time* in microseconds, which comes in as an argument. Media time [`HISTORY_US`] is, but for
-//! less than a millisecond, the server's start, so that the window is full then; picture n is due at n times 40 ms, and a segment exists when all of its pictures do.
+//! less than a millisecond, the server's start, so that the window is full then; picture n is due at n times 40 ms, and a segment exists
+//! when all of its pictures do.
 //!
 //! What it deliberately does not do: follow the wall clock when that is set anew while the server runs.
 
