@@ -3,9 +3,11 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use loadtest::badserver::{BadServer, Fault, Options};
 use loadtest::tscheck::{Checker, Report};
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,6 +38,24 @@ enum Command {
         #[arg(long)]
         whole: bool,
     },
+    /// Serves a synthetic live channel with one chosen fault, until it is killed.
+    Badserver {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8090")]
+        listen: SocketAddr,
+        /// What to do wrong.
+        #[arg(long, value_enum, default_value_t)]
+        fault: Fault,
+        /// Bitrate of the transport stream, kb/s.
+        #[arg(long, default_value_t = 1_000)]
+        kbps: u32,
+        /// Name of the channel in the paths.
+        #[arg(long, default_value = "x")]
+        channel: String,
+        /// What the filler bytes come from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -53,6 +73,13 @@ fn main() -> Result<ExitCode> {
                 print!("{report}")
             }
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Badserver { listen, fault, kbps, channel, seed } => {
+            let server = BadServer::start_with(Options { fault, listen, kbps, channel, seed, ..Options::default() })?;
+            println!("listening on {}", server.addr());
+            loop {
+                std::thread::park();
+            }
         }
     }
 }
