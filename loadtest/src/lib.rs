@@ -4,4 +4,5 @@
 //! [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod reference;
 pub mod tscheck;

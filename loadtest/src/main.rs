@@ -32,6 +32,10 @@ enum Command {
         #[arg(long)]
         whole: bool,
     },
+    /// A bare epoll loop that a relay's send path is measured against.
+    Reference(loadtest::reference::cli::ReferenceArgs),
+    /// Records what one viewer of a continuous stream receives, and when, for `reference live`.
+    Record(loadtest::reference::cli::RecordArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -49,6 +53,8 @@ fn main() -> Result<ExitCode> {
             }
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Reference(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Record(args) => args.run().map(|()| ExitCode::SUCCESS),
     }
 }
 
