@@ -16,6 +16,7 @@
 pub mod badserver;
 pub mod player;
 pub mod proxy;
+pub mod reference;
 pub mod result;
 pub mod scenario;
 pub mod tscheck;

@@ -56,6 +56,10 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// A bare epoll loop that a relay's send path is measured against.
+    Reference(loadtest::reference::cli::ReferenceArgs),
+    /// Records what one viewer of a continuous stream receives, and when, for `reference live`.
+    Record(loadtest::reference::cli::RecordArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -81,6 +85,8 @@ fn main() -> Result<ExitCode> {
                 std::thread::park();
             }
         }
+        Command::Reference(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Record(args) => args.run().map(|()| ExitCode::SUCCESS),
     }
 }
 
