@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod badserver;
+pub mod lab;
 pub mod player;
 pub mod proxy;
 pub mod reference;

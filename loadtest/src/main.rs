@@ -56,6 +56,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Measures the relay's fan-out path beside bare loops and nginx.
+    Fanout(loadtest::lab::FanoutArgs),
     /// A bare epoll loop that a relay's send path is measured against.
     Reference(loadtest::reference::cli::ReferenceArgs),
     /// Records what one viewer of a continuous stream receives, and when, for `reference live`.
@@ -85,6 +87,7 @@ fn main() -> Result<ExitCode> {
                 std::thread::park();
             }
         }
+        Command::Fanout(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Reference(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Record(args) => args.run().map(|()| ExitCode::SUCCESS),
     }
