@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod player;
+pub mod procfs;
 pub mod proxy;
 pub mod result;
 pub mod scenario;
