@@ -17,5 +17,6 @@ pub mod player;
 pub mod procfs;
 pub mod proxy;
 pub mod result;
+pub mod rounds;
 pub mod scenario;
 pub mod tscheck;
