@@ -16,6 +16,7 @@
 pub mod player;
 pub mod procfs;
 pub mod proxy;
+pub mod report;
 pub mod result;
 pub mod rounds;
 pub mod scenario;
