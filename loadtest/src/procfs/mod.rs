@@ -55,6 +55,8 @@ struct Machine {
 impl Sampler {
     /// Begins to measure: the server by its pid, children included, and the machine.
     ///
+    /// For seconds of the warm-up too, start with the run, and take a new sampler for the old one when the warm-up is over.
+    ///
     /// # Errors
     /// When there is no such process, it may not be looked into, or there is no `/proc`.
     pub fn start(pid: Option<u32>) -> Result<Sampler> {

@@ -45,9 +45,9 @@ pub fn show_some(value: Option<f64>, unit: Unit) -> String {
 
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let smallest = units[units.len() - 1];
-    let fitting = units.iter().find(|(size, _)| value.abs() >= *size);
-    // Nothing of something is shown in its usual unit, the middle one.
-    let (size, name) = *fitting.unwrap_or(if value == 0.0 { &units[units.len() / 2] } else { &smallest });
+    // Nothing is shown in the unit proper, whatever fits it.
+    let fitting = units.iter().find(|(size, _)| if value == 0.0 { *size == 1.0 } else { value.abs() >= *size });
+    let (size, name) = *fitting.unwrap_or(&smallest);
     format!("{} {name}", significant(value / size))
 }
 
@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(show(1_234_000_000.0, Unit::Bytes), "1.23 GB");
         assert_eq!(show(0.85, Unit::Milliseconds), "850 µs");
         assert_eq!(show(0.0, Unit::Milliseconds), "0 ms");
+        assert_eq!((show(0.0, Unit::Bytes), show(0.0, Unit::GbitPerSecond)), ("0 B".to_owned(), "0 Gbit/s".to_owned()));
         assert_eq!(show(2500.0, Unit::Milliseconds), "2.5 s");
         assert_eq!(show(0.25, Unit::GbitPerSecond), "250 Mbit/s");
         assert_eq!(show(0.0123, Unit::Share), "1.23 %");

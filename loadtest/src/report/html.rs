@@ -3,6 +3,7 @@
 //! It is well-formed XML too, so that a test can hold it against a parser.
 
 use super::format::escape;
+use super::tables::Table;
 use super::{charts, tables, text};
 use crate::result::RunResult;
 use crate::scenario::Scenario;
@@ -10,8 +11,9 @@ use crate::scenario::Scenario;
 /// The report with plots.
 pub fn report(result: &RunResult) -> String {
     let mut body = heading(result);
-    let tables: Vec<String> = tables::tables(result).iter().map(tables::Table::html).collect();
-    body.push_str(&tables.concat());
+    let (lists, wide): (Vec<Table>, Vec<Table>) = tables::tables(result).into_iter().partition(Table::is_list);
+    body.extend(wide.iter().map(Table::html));
+    body.push_str(&format!("<div class=\"lists\">{}</div>\n", lists.iter().map(Table::html).collect::<String>()));
     body.push_str(&charts::report(result));
     body.push_str(&tables::environment(&result.environment).html());
     body.push_str(&scenario(&result.scenario));

@@ -93,7 +93,7 @@ impl Frame {
             self.left, self.right, self.bottom, self.bottom
         );
         for second in (0..=seconds).step_by(step) {
-            let label = if step % 60 == 0 { format!("{} min", second / 60) } else { format!("{second} s") };
+            let label = if step.is_multiple_of(60) { format!("{} min", second / 60) } else { format!("{second} s") };
             axis.push_str(&self.column(second as f64 / seconds.max(1) as f64, &label));
         }
         axis
@@ -125,7 +125,8 @@ impl TimePlot {
         let frame = Frame::HALF;
         let mut body = frame.warmup(self.warmup_s, seconds);
         for tick in scale.ticks() {
-            body.push_str(&frame.row(scale.share(tick), &show(tick, self.unit)));
+            let label = if tick == 0.0 { "0".to_owned() } else { show(tick, self.unit) };
+            body.push_str(&frame.row(scale.share(tick), &label));
         }
         body.push_str(&frame.time_axis(seconds));
         for (index, series) in drawn.iter().enumerate() {

@@ -19,6 +19,11 @@ impl Table {
         Table { title: title.to_owned(), head: owned(head), rows: Vec::new(), words }
     }
 
+    /// Whether its columns need no head: names and figures.
+    pub fn is_list(&self) -> bool {
+        self.head.iter().all(String::is_empty)
+    }
+
     /// Columns set with blanks, under the title and the head. Cells are not wrapped.
     pub fn text(&self) -> String {
         let lines: Vec<&Vec<String>> = std::iter::once(&self.head).chain(&self.rows).collect();
@@ -46,11 +51,7 @@ impl Table {
             });
             format!("<tr>{}</tr>", cells.collect::<String>())
         };
-        let head = if self.head.iter().all(String::is_empty) {
-            String::new()
-        } else {
-            format!("<thead>{}</thead>", row(&self.head, "th"))
-        };
+        let head = if self.is_list() { String::new() } else { format!("<thead>{}</thead>", row(&self.head, "th")) };
         let rows: String = self.rows.iter().map(|cells| row(cells, "td")).collect();
         let title = escape(&self.title);
         format!(
