@@ -16,8 +16,11 @@
 pub mod badserver;
 pub mod lab;
 pub mod player;
+pub mod procfs;
 pub mod proxy;
 pub mod reference;
+pub mod report;
 pub mod result;
+pub mod rounds;
 pub mod scenario;
 pub mod tscheck;

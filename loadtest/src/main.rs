@@ -21,10 +21,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Holds two results side by side.
+    Compare(loadtest::report::CompareArgs),
     /// Forwards TCP connections over a path that is as bad as asked for.
     ///
     /// Example: loadtest proxy --listen 127.0.0.1:9000 --to 127.0.0.1:8080 --latency-ms 80 --rate-kbps 6000
     Proxy(loadtest::proxy::ProxyArgs),
+    /// Shows what a run has measured.
+    Report(loadtest::report::ReportArgs),
     /// Holds a transport stream against ISO/IEC 13818-1; exit code 1 when a rule is broken.
     ///
     /// Example: curl -s --max-time 60 URL | loadtest tscheck -
@@ -66,6 +70,8 @@ enum Command {
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Compare(args) => loadtest::report::run_compare(&args).map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => loadtest::report::run_report(&args).map(|()| ExitCode::SUCCESS),
         Command::Proxy(args) => loadtest::proxy::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Tscheck { file, json, whole } => {
             let report = if file.as_os_str() == "-" {

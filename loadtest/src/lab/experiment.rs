@@ -4,6 +4,7 @@ use super::FanoutArgs;
 use super::contender::{Contender, Relay, RelaySettings, nginx, record, reference};
 use super::media;
 use crate::result::RunResult;
+use crate::rounds::{Paired, median};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -190,7 +191,10 @@ fn print_table(contenders: &[Contender], rounds: &[Vec<Figures>], viewers: u32, 
         "  {viewers} viewers, {} rounds           CPU-s/GB  machine-s/GB  requests/CPU-s   Gbit/s  first byte p99 ms",
         rounds.len()
     );
-    let of = |index: usize, figure: &dyn Fn(&Figures) -> f64| median(rounds.iter().map(|round| figure(&round[index])));
+    let each = |index: usize, figure: &dyn Fn(&Figures) -> f64| -> Vec<f64> {
+        rounds.iter().map(|round| figure(&round[index])).collect()
+    };
+    let of = |index: usize, figure: &dyn Fn(&Figures) -> f64| median(&each(index, figure)).unwrap_or(f64::NAN);
     for (index, contender) in contenders.iter().enumerate() {
         println!(
             "    {:<30} {:>10.4} {:>13.4} {:>15.0} {:>8.2} {:>18.2}",
@@ -205,22 +209,12 @@ fn print_table(contenders: &[Contender], rounds: &[Vec<Figures>], viewers: u32, 
     let last = contenders.len() - 1;
     for (index, contender) in contenders[..last].iter().enumerate() {
         let ratio = |figure: &dyn Fn(&Figures) -> f64| {
-            median(rounds.iter().map(|round| figure(&round[last]) / figure(&round[index])))
+            let paired = Paired::of(&each(index, figure), &each(last, figure));
+            paired.summary().map_or(String::new(), |summary| summary.to_string())
         };
-        let process = ratio(&|f| f.counts(measure));
-        let machine = ratio(&|f| f.machine_s_per_gb);
-        println!(
-            "    millrace / {:<19} {process:>10.3} {machine:>13.3}   (server's CPU, whole machine)",
-            contender.name
-        );
+        let (server, machine) = (ratio(&|f| f.counts(measure)), ratio(&|f| f.machine_s_per_gb));
+        println!("    millrace / {}: server's CPU {server}; whole machine {machine}", contender.name);
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
 /// A folder in tmpfs for what one experiment serves.
@@ -235,15 +229,4 @@ fn cache() -> Result<PathBuf> {
     let folder = std::env::temp_dir().join("millrace-fanout");
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_even_and_odd_counts() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-    }
 }
