@@ -13,8 +13,12 @@
 //! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
+pub mod engine;
 pub mod player;
+pub mod procfs;
 pub mod proxy;
 pub mod result;
 pub mod scenario;
+pub mod stats;
 pub mod tscheck;

@@ -23,6 +23,10 @@ enum Command {
     ///
     /// Example: loadtest proxy --listen 127.0.0.1:9000 --to 127.0.0.1:8080 --latency-ms 80 --rate-kbps 6000
     Proxy(loadtest::proxy::ProxyArgs),
+    /// Runs viewers against a server; exit code 1 when a bound is missed, 2 when the harness itself did not keep up.
+    ///
+    /// Example: loadtest run --kind ts --path /live/{n}.ts --viewers 1000 --duration 30 --target http://127.0.0.1:8080 --core 1
+    Run(loadtest::engine::args::RunArgs),
     /// Holds a transport stream against ISO/IEC 13818-1; exit code 1 when a rule is broken.
     ///
     /// Example: curl -s --max-time 60 URL | loadtest tscheck -
@@ -41,6 +45,7 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Proxy(args) => loadtest::proxy::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => loadtest::engine::args::run_command(&args),
         Command::Tscheck { file, json, whole } => {
             let report = if file.as_os_str() == "-" {
                 check(io::stdin().lock(), whole)?
