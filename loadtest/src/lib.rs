@@ -13,7 +13,9 @@
 //! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
 pub mod badserver;
+pub mod engine;
 pub mod lab;
 pub mod player;
 pub mod procfs;
@@ -23,4 +25,5 @@ pub mod report;
 pub mod result;
 pub mod rounds;
 pub mod scenario;
+pub mod stats;
 pub mod tscheck;

@@ -29,6 +29,10 @@ enum Command {
     Proxy(loadtest::proxy::ProxyArgs),
     /// Shows what a run has measured.
     Report(loadtest::report::ReportArgs),
+    /// Runs viewers against a server; exit code 1 when a bound is missed, 2 when the harness itself did not keep up.
+    ///
+    /// Example: loadtest run --kind ts --path /live/{n}.ts --viewers 1000 --duration 30 --target http://127.0.0.1:8080 --core 1
+    Run(loadtest::engine::args::RunArgs),
     /// Holds a transport stream against ISO/IEC 13818-1; exit code 1 when a rule is broken.
     ///
     /// Example: curl -s --max-time 60 URL | loadtest tscheck -
@@ -73,6 +77,7 @@ fn main() -> Result<ExitCode> {
         Command::Compare(args) => loadtest::report::run_compare(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => loadtest::report::run_report(&args).map(|()| ExitCode::SUCCESS),
         Command::Proxy(args) => loadtest::proxy::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => loadtest::engine::args::run_command(&args),
         Command::Tscheck { file, json, whole } => {
             let report = if file.as_os_str() == "-" {
                 check(io::stdin().lock(), whole)?

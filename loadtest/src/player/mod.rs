@@ -2,6 +2,11 @@
 //!
 //! What it deliberately does not do: connect, parse HTTP, or decode.
 
+pub mod idle;
+pub mod object;
+pub mod stream;
+
+use crate::result::Violation;
 use std::rc::Rc;
 
 /// Microseconds since the run began.
@@ -23,6 +28,10 @@ pub trait Player {
     fn reads(&self, now: Micros) -> bool;
     /// What it has lived through so far.
     fn figures(&self) -> &PlayerFigures;
+    /// Rules that its content broke, without group and viewer, which the engine puts before. Asked for once, at the end.
+    fn violations(&mut self) -> Vec<Violation> {
+        Vec::new()
+    }
 }
 
 /// One of a player's requests at a time; each lane has a connection of its own, kept alive.
