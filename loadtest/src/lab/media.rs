@@ -59,7 +59,7 @@ pub fn media_playlist(addr: SocketAddr, channel: &str) -> Result<(String, String
     let entry = format!("/relay/channel/{channel}/index.m3u8?format=hls-ts");
     let text = String::from_utf8(get(addr, &entry)?).context("a playlist that is no text")?;
     let uri = text.lines().find(|line| line.ends_with(".m3u8")).context("the multivariant playlist names none")?;
-    let path = format!("/relay/channel/{channel}/{uri}");
+    let path = resolve(&entry, uri);
     let text = String::from_utf8(get(addr, &path)?).context("a playlist that is no text")?;
     Ok((path, text))
 }
@@ -67,8 +67,21 @@ pub fn media_playlist(addr: SocketAddr, channel: &str) -> Result<(String, String
 /// Path of the newest segment in a media playlist that lies at `path`.
 pub fn newest_segment(path: &str, playlist: &str) -> Option<String> {
     let uri = playlist.lines().rfind(|line| !line.starts_with('#') && !line.is_empty())?;
-    let (folder, _) = path.rsplit_once('/')?;
-    Some(format!("{folder}/{uri}"))
+    Some(resolve(path, uri))
+}
+
+/// A relative path against the one of its playlist (RFC 3986 5.2.4).
+fn resolve(base: &str, relative: &str) -> String {
+    let mut segments: Vec<&str> = base.split('/').collect();
+    segments.pop();
+    for segment in relative.split('/') {
+        match segment {
+            ".." => drop(segments.pop()),
+            "." => {}
+            other => segments.push(other),
+        }
+    }
+    segments.join("/")
 }
 
 #[cfg(test)]
@@ -77,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_newest_segment_lies_beside_its_playlist() {
-        let playlist = "#EXTM3U\n#EXTINF:2,\n7.ts\n#EXTINF:2,\n8.ts\n";
+        let playlist = "#EXTM3U\n#EXTINF:2,\n7.ts\n#EXTINF:2,\n../../a/ts/8.ts\n";
         assert_eq!(newest_segment("/a/ts/media.m3u8", playlist).as_deref(), Some("/a/ts/8.ts"));
         assert_eq!(newest_segment("/a/ts/media.m3u8", "#EXTM3U\n"), None);
     }
