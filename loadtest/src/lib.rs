@@ -9,7 +9,7 @@
 //!                          network ── proxy (faults) ── the server ◄── procfs samples it
 //!                             └────────► stats ─► result (JSON) ─► report, compare, capacity, A/B
 //! ```
-//! [`scenario`] is what a run does and [`result`] what it measured; [`player`] are the viewers; [`proxy`] spoils the network between them and the
+//! [`scenario`] is what a run does and [`result`] what it measured; [`engine`] runs it, by [`arrivals`] and [`stats`]; [`player`] are the viewers; [`proxy`] spoils the network between them and the
 //! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 

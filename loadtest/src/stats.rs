@@ -3,63 +3,18 @@
 //! Times go into HDR histograms. A request's first byte is taken from when it was due, which a slow server cannot push back and so leaves
 //! out nothing (coordinated omission), and besides, raw, from when it was sent. What it deliberately does not do: read a clock.
 
+mod times;
+
+pub use times::Times;
+
 use crate::player::{FetchKind, Micros};
 use crate::result::{GroupFigures, Quantiles, Second, Timing, Violation};
-use hdrhistogram::{Counter, Histogram};
 use std::collections::BTreeMap;
 
-/// Longest time that is told from longer ones, microseconds.
-const TIME_US_MAX: u64 = 600_000_000;
 /// [`Second::first_byte_buckets`] has this many: up to 2^27 us, 134 s.
 const BUCKETS: usize = 28;
 /// Microseconds in a millisecond.
 const MS: f64 = 1_000.0;
-
-/// Times, microseconds, to three digits.
-#[derive(Clone)]
-pub struct Times<C: Counter = u64>(Histogram<C>);
-
-impl<C: Counter> Times<C> {
-    /// Nothing yet, to so many digits.
-    fn with_digits(digits: u8) -> Self {
-        // The bounds and the digits are constants within the crate's documented range.
-        Times(Histogram::new_with_bounds(1, TIME_US_MAX, digits).expect("constant bounds are valid"))
-    }
-
-    /// Counts a time; 0 counts as 1.
-    pub fn record(&mut self, us: Micros) {
-        self.0.saturating_record(us);
-    }
-
-    /// Milliseconds.
-    pub fn quantiles(&self) -> Quantiles {
-        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / MS;
-        if self.0.is_empty() {
-            return Quantiles::default();
-        }
-        Quantiles {
-            count: self.0.len(),
-            mean: self.0.mean() / MS,
-            p50: at(0.5),
-            p90: at(0.9),
-            p95: at(0.95),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: self.0.max() as f64 / MS,
-        }
-    }
-
-    fn merge(&mut self, other: &Times<C>) {
-        // Histograms of the same bounds and digits always fit.
-        self.0.add(&other.0).expect("histograms of equal bounds fit");
-    }
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Times::with_digits(3)
-    }
-}
 
 /// Times of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +31,8 @@ pub struct RequestTimes {
 pub struct Stats {
     /// Nothing before this counts but in [`Stats::seconds`].
     warmup: Micros,
+    /// Nothing from this on counts: what the last turn of a loop does too late.
+    end: Micros,
     groups: Vec<GroupStats>,
     seconds: Vec<SecondStats>,
     /// How late this thread was.
@@ -105,10 +62,11 @@ struct SecondStats {
 }
 
 impl Stats {
-    /// For so many groups; what comes before `warmup` counts for seconds only.
-    pub fn new(groups: usize, warmup: Micros) -> Stats {
+    /// For so many groups; what comes before `warmup` counts for seconds only, what comes from `end` on not at all.
+    pub fn new(groups: usize, warmup: Micros, end: Micros) -> Stats {
         Stats {
             warmup,
+            end,
             groups: (0..groups).map(|_| GroupStats::default()).collect(),
             seconds: Vec::new(),
             lag: Times::default(),
@@ -120,7 +78,7 @@ impl Stats {
 
     /// Whether what happens now counts.
     pub fn counts(&self, now: Micros) -> bool {
-        now >= self.warmup
+        (self.warmup..self.end).contains(&now)
     }
 
     /// A viewer came.
@@ -408,7 +366,7 @@ mod tests {
 
     #[test]
     fn threads_add_up() {
-        let (mut one, mut other) = (Stats::new(1, 0), Stats::new(1, 0));
+        let (mut one, mut other) = (Stats::new(1, 0, 10_000_000), Stats::new(1, 0, 10_000_000));
         timed(&mut one, 1_200_000);
         timed(&mut other, 1_400_000);
         other.request(0, 3_000_000, Some("reset"));
@@ -430,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_warm_up_counts_for_seconds_only() {
-        let mut stats = Stats::new(1, 2_000_000);
+        let mut stats = Stats::new(1, 2_000_000, 10_000_000);
         timed(&mut stats, 1_200_000);
         stats.bytes(0, 1_999_999, 10);
         stats.bytes(0, 2_000_000, 1);

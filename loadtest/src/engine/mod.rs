@@ -1,6 +1,6 @@
 //! Runs a scenario: viewers on threads, each pinned to a core, and one result.
 //!
-//! [`worker`]: a thread's loop. [`viewer`]: a player with its lanes. [`connection`]: HTTP/1.1 over a socket; [`response`], [`timers`] and
+//! [`worker`]: a thread's loop. [`mod@io`]: what its viewers share. [`viewer`]: a player with its lanes. [`connection`]: HTTP/1.1 over a socket; [`response`], [`timers`] and
 //! [`pace`] are its parts without sockets. [`mod@verdict`] judges. [`args`] is the command line and [`table`] what it prints.
 //!
 //! Threads share nothing while they run but a few published totals and the media rates that checked viewers measure. What it deliberately
@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod connection;
+pub mod io;
 pub mod pace;
 pub mod response;
 pub mod table;
@@ -211,7 +212,7 @@ fn collect(
     results: Vec<WorkerResult>,
     sampled: Sampled,
 ) -> RunResult {
-    let mut stats = Stats::new(scenario.group.len(), scenario.warmup_s * 1_000_000);
+    let mut stats = Stats::new(scenario.group.len(), scenario.warmup_s * 1_000_000, scenario.duration_s * 1_000_000);
     let mut harness = HarnessFigures { threads: results.len() as u32, ..HarnessFigures::default() };
     let mut files_exhausted = 0;
     for result in results {

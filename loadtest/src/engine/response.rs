@@ -355,7 +355,7 @@ mod tests {
         ] {
             assert!(Response::default().push(answer.as_bytes(), &mut Found::default()).is_err(), "{answer}");
         }
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab";
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n";
         assert!(Response::default().push(chunked, &mut Found::default()).is_err());
     }
 }

@@ -4,20 +4,18 @@
 //! does not do: know players; a [`PlayerFactory`] makes them.
 
 use crate::arrivals::{Arrival, Channels, Random};
-use crate::engine::connection::{Connection, DISCARD_BYTES_MAX};
+use crate::engine::io::{Io, unpack};
 use crate::engine::timers::{NEVER, Timers};
 use crate::engine::viewer::{Viewer, next_zap};
 use crate::engine::{PlayerFactory, Publish, Spec};
 use crate::player::Micros;
-use crate::scenario::{Arrivals, Group, Scenario};
+use crate::scenario::{Arrivals, Scenario};
 use crate::stats::Stats;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::event::{Timespec, epoll};
-use rustix::fd::OwnedFd;
-use rustix::io::{self, Errno};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -32,34 +30,6 @@ const TICK: Micros = 10_000;
 const TICKS_PER_SWEEP: usize = 100;
 /// Ticks between publishing totals.
 const TICKS_PER_PUBLISH: u64 = 20;
-/// Bits of a token that hold the connection's generation; the lane is above them, the viewer in the upper half.
-const GENERATION_BITS: u32 = 28;
-
-/// What a thread's viewers share.
-pub struct Io {
-    epoll: OwnedFd,
-    start: Instant,
-    pub stats: Stats,
-    /// What is read, [`DISCARD_BYTES_MAX`].
-    pub scratch: Vec<u8>,
-    /// The request that is written.
-    pub request: Vec<u8>,
-    pub peers: Peers,
-    /// Viewers that have more to read than one turn took.
-    pub again: Vec<u32>,
-    /// When what is being done now could have been done first.
-    turn_since: Micros,
-    generation: u32,
-    spreads_sources: bool,
-    target: Option<SocketAddr>,
-    groups: Vec<Group>,
-    /// Connections that found no free file descriptor.
-    pub files_exhausted: u64,
-}
-
-/// Addresses by authority; a name is looked up once, which blocks the thread that once.
-#[derive(Default)]
-pub struct Peers(Vec<(String, Option<SocketAddr>)>);
 
 /// A viewer's place, before, while and after it is there.
 struct Place {
@@ -89,7 +59,6 @@ pub struct Worker<'a> {
     timers: Timers,
     urls: HashMap<(usize, u64), Rc<str>>,
     channels: Vec<Channels>,
-    end: Micros,
     tick_at: Micros,
     ticks: u64,
     /// Viewers whose turn goes on in this turn of the loop.
@@ -98,56 +67,6 @@ pub struct Worker<'a> {
     sweep: usize,
     /// Thread's CPU time and the clock when the warm-up ended, microseconds.
     cpu_begun: Option<(Micros, Micros)>,
-}
-
-impl Io {
-    /// Since the run began; 0 before.
-    pub fn now(&self) -> Micros {
-        self.start.elapsed().as_micros() as Micros
-    }
-
-    /// Something was timed at `now`: notes how late the thread was to see it.
-    pub fn timed(&mut self, now: Micros) {
-        self.stats.lag(now, now.saturating_sub(self.turn_since));
-    }
-
-    /// Of the scenario's target.
-    pub fn target_peer(&self) -> Option<SocketAddr> {
-        self.target
-    }
-
-    /// For the place of a violation.
-    pub fn group_name(&self, group: usize) -> &str {
-        &self.groups[group].name
-    }
-
-    /// Opens a connection for a viewer's lane, from its source address where the peer is on this machine.
-    pub fn connect(&mut self, viewer: u32, lane: u8, source: u8, peer: SocketAddr) -> io::Result<Connection> {
-        self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
-        let token = u64::from(viewer) << 32 | u64::from(lane) << GENERATION_BITS | u64::from(self.generation);
-        let source = Some(source).filter(|_| self.spreads_sources && peer.is_ipv4() && peer.ip().is_loopback());
-        let connection = Connection::open(peer, source, self.generation, &self.epoll, token);
-        match connection {
-            Err(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE) => self.stats.ports_exhausted += 1,
-            Err(Errno::MFILE | Errno::NFILE) => self.files_exhausted += 1,
-            _ => {}
-        }
-        connection
-    }
-}
-
-impl Peers {
-    /// `None`: it has no address.
-    pub fn resolve(&mut self, authority: &str) -> Option<SocketAddr> {
-        if let Some((_, peer)) = self.0.iter().find(|(known, _)| known == authority) {
-            return *peer;
-        }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let with_port = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        let peer = with_port.to_socket_addrs().ok().and_then(|mut found| found.next());
-        self.0.push((authority.to_owned(), peer));
-        peer
-    }
 }
 
 impl<'a> Worker<'a> {
@@ -162,26 +81,7 @@ impl<'a> Worker<'a> {
         publish: &'a Publish,
         start: Instant,
     ) -> Result<Worker<'a>> {
-        let mut peers = Peers::default();
-        let target = super::connection::split_url(&scenario.target).and_then(|(authority, _)| peers.resolve(authority));
-        if target.is_none() {
-            bail!("the target {:?} is no http:// URL with an address", scenario.target);
-        }
-        let io = Io {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            start,
-            stats: Stats::new(scenario.group.len(), scenario.warmup_s * 1_000_000),
-            scratch: vec![0; DISCARD_BYTES_MAX],
-            request: Vec::new(),
-            peers,
-            again: Vec::new(),
-            turn_since: 0,
-            generation: 0,
-            spreads_sources: scenario.source_addresses > 1,
-            target,
-            groups: scenario.group.clone(),
-            files_exhausted: 0,
-        };
+        let io = Io::new(scenario, start)?;
         let mut timers = Timers::new(arrivals.len());
         arrivals.iter().zip(0..).for_each(|(arrival, index)| timers.set(index, arrival.at));
         Ok(Worker {
@@ -193,7 +93,6 @@ impl<'a> Worker<'a> {
             timers,
             urls: HashMap::new(),
             channels: scenario.group.iter().map(|group| Channels::new(group.channels, group.zipf)).collect(),
-            end: scenario.duration_s * 1_000_000,
             tick_at: 0,
             ticks: 0,
             again: Vec::new(),
@@ -211,7 +110,7 @@ impl<'a> Worker<'a> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             let now = self.io.now();
-            if now >= self.end {
+            if now >= self.io.end {
                 break;
             }
             let is_behind = events.len() >= EVENTS_MAX;
@@ -237,15 +136,13 @@ impl<'a> Worker<'a> {
         if !self.io.again.is_empty() {
             return Duration::ZERO;
         }
-        let next = self.timers.next().unwrap_or(NEVER).min(self.end).min(self.tick_at);
+        let next = self.timers.next().unwrap_or(NEVER).min(self.io.end).min(self.tick_at);
         Duration::from_micros(next.saturating_sub(self.io.now()))
     }
 
     fn handle(&mut self, events: &mut Vec<epoll::Event>) -> Result<()> {
         for event in events.drain(..) {
-            let token = event.data.u64();
-            let (index, lane) = ((token >> 32) as u32, (token >> GENERATION_BITS & 0xf) as u8);
-            let generation = token as u32 & ((1 << GENERATION_BITS) - 1);
+            let (index, lane, generation) = unpack(event.data.u64());
             let Some(viewer) = &mut self.places[index as usize].viewer else { continue };
             // A field of a packed struct may not be borrowed.
             let flags = event.flags;
@@ -343,6 +240,8 @@ impl<'a> Worker<'a> {
         if now < self.tick_at {
             return;
         }
+        // However idle or busy the viewers are: the loop came round so late.
+        self.io.stats.lag(now, now - self.tick_at);
         self.tick_at = now + TICK;
         self.ticks += 1;
         if self.cpu_begun.is_none() && self.io.stats.counts(now) {
