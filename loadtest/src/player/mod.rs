@@ -2,6 +2,18 @@
 //!
 //! What it deliberately does not do: connect, parse HTTP, or decode.
 
+pub mod abr;
+pub mod buffer;
+pub mod dash;
+pub mod hls;
+pub mod mpd;
+pub mod playlist;
+mod session;
+#[cfg(test)]
+mod simulation;
+mod transfer;
+pub mod url;
+
 use std::rc::Rc;
 
 /// Microseconds since the run began.
