@@ -36,7 +36,9 @@ impl MpdCheck {
             });
         }
         if mpd.publish_time < last.publish_time {
-            violations.add("publish-time-back", || format!("{label}: {:?}, before {:?}", mpd.publish_time, last.publish_time));
+            violations.add("publish-time-back", || {
+                format!("{label}: {:?}, before {:?}", mpd.publish_time, last.publish_time)
+            });
         }
         for (before, after) in pairs(&last, mpd) {
             if before.start != after.start {
@@ -56,7 +58,8 @@ impl MpdCheck {
         let label = &self.label;
         let (Some(first), Some(newest)) = (after.segments.first(), before.segments.last()) else { return };
         if before.segments.first().is_some_and(|before| first.time < before.time) {
-            return violations.add("timeline-back", || format!("{label}: {}: begins at {}, before later", after.id, first.time));
+            return violations
+                .add("timeline-back", || format!("{label}: {}: begins at {}, before later", after.id, first.time));
         }
         let mut kept = after.segments.iter().take_while(|segment| segment.time <= newest.time);
         for segment in before.segments.iter().filter(|segment| segment.time >= first.time) {

@@ -60,14 +60,13 @@ impl SegmentCheck {
 
     /// Takes a segment, and says what others are to see under its URL.
     pub fn segment(&mut self, seen: &Seen, violations: &mut Violations) -> Sighting {
-        let sighting =
-            Sighting { url: seen.url.clone(), hash: hash(seen.bytes), len: seen.bytes.len() as u64 };
-        if let Some(last) = self.last.replace(sighting.clone()) {
-            if last.url != *seen.url && (last.hash, last.len) == (sighting.hash, sighting.len) {
-                violations.add("segment-repeated", || {
-                    format!("{}: {} has the {} bytes of {}", self.label, seen.url, last.len, last.url)
-                });
-            }
+        let sighting = Sighting { url: seen.url.clone(), hash: hash(seen.bytes), len: seen.bytes.len() as u64 };
+        let is_again =
+            |last: &Sighting| last.url != *seen.url && (last.hash, last.len) == (sighting.hash, sighting.len);
+        if let Some(last) = self.last.replace(sighting.clone()).filter(is_again) {
+            violations.add("segment-repeated", || {
+                format!("{}: {} has the {} bytes of {}", self.label, seen.url, last.len, last.url)
+            });
         }
         if !seen.follows {
             self.ends.clear();
@@ -98,7 +97,10 @@ impl SegmentCheck {
             // The rule's own name, as the checker's report writes it.
             let rule = serde_json::to_value(broken.rule).ok().and_then(|rule| Some(rule.as_str()?.to_owned()));
             violations.add(&format!("ts-{}", rule.unwrap_or_default()), || {
-                format!("{}: {}, packet {}, PID {:?}: {}", self.label, seen.url, broken.packet, broken.pid, broken.detail)
+                format!(
+                    "{}: {}, packet {}, PID {:?}: {}",
+                    self.label, seen.url, broken.packet, broken.pid, broken.detail
+                )
             });
         }
     }
@@ -122,7 +124,9 @@ impl SegmentCheck {
                 }
                 self.continuity(seen, track, fragment, violations);
                 match durations.iter_mut().find(|(known, ..)| known.id == track.id) {
-                    Some((_, sum, longest)) => (*sum, *longest) = (*sum + fragment.duration, fragment.longest.max(*longest)),
+                    Some((_, sum, longest)) => {
+                        (*sum, *longest) = (*sum + fragment.duration, fragment.longest.max(*longest))
+                    }
                     None => durations.push((*track, fragment.duration, fragment.longest)),
                 }
             }
@@ -168,7 +172,9 @@ impl SegmentCheck {
         };
         let before = std::mem::replace(known, end);
         let gap = i128::from(time) - i128::from(before.time);
-        if before.track.timescale == track.timescale && gap.unsigned_abs() > u128::from(before.frame.max(fragment.longest)) {
+        if before.track.timescale == track.timescale
+            && gap.unsigned_abs() > u128::from(before.frame.max(fragment.longest))
+        {
             violations.add("tfdt-gap", || {
                 let ms = gap as f64 * 1e3 / f64::from(track.timescale);
                 format!("{}: {}, track {}: {ms:.3} ms after the end of what was before", self.label, seen.url, track.id)
@@ -258,7 +264,11 @@ pub mod tests {
     #[test]
     fn finds_gaps_overlaps_and_counters() {
         let first = segment(1, 0, 50, 3_600);
-        assert_eq!(rules(&[first.clone(), segment(2, 183_600, 50, 3_600)]), Vec::<String>::new(), "a frame is tolerated");
+        assert_eq!(
+            rules(&[first.clone(), segment(2, 183_600, 50, 3_600)]),
+            Vec::<String>::new(),
+            "a frame is tolerated"
+        );
         assert_eq!(rules(&[first.clone(), segment(2, 183_601, 50, 3_600)]), ["tfdt-gap"]);
         assert_eq!(rules(&[first.clone(), segment(2, 90_000, 50, 3_600)]), ["tfdt-gap"]);
         assert_eq!(rules(&[first.clone(), segment(1, 180_000, 50, 3_600)]), ["mfhd-sequence"]);
@@ -285,7 +295,8 @@ pub mod tests {
         check.init("http://h/i", &init(90_000), &mut violations);
         let bytes = segment(1, 180_000, 50, 3_600);
         for (url, time) in [("http://h/1", 180_000), ("http://h/1", 180_000), ("http://h/2", 360_000)] {
-            let seen = Seen { url: &url.into(), bytes: &bytes, follows: false, duration_us: 2_000_000, time: Some(time) };
+            let seen =
+                Seen { url: &url.into(), bytes: &bytes, follows: false, duration_us: 2_000_000, time: Some(time) };
             check.segment(&seen, &mut violations);
         }
         let found: Vec<_> = violations.as_slice().iter().map(|found| (found.rule.as_str(), found.count)).collect();

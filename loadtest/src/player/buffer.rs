@@ -97,14 +97,7 @@ impl Buffer {
     }
 
     /// Media of a track came. `wall` is the wall-clock time of its first sample, microseconds since 1970, where known.
-    pub fn append(
-        &mut self,
-        track: usize,
-        now: Micros,
-        media: Micros,
-        wall: Option<i64>,
-        figures: &mut PlayerFigures,
-    ) {
+    pub fn append(&mut self, track: usize, now: Micros, media: Micros, wall: Option<i64>, figures: &mut PlayerFigures) {
         self.advance(now, figures);
         let Some(state) = self.tracks.get_mut(track) else { return };
         if state.last.is_some_and(|(at, before)| now - at > STALL_FACTOR * before.max(media)) {

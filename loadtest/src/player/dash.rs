@@ -114,7 +114,7 @@ impl Dash {
         let mpd = self.mpd.as_ref().filter(|_| self.session.is_idle(index)).ok_or(Micros::MAX)?;
         let track = &mut self.tracks[index];
         if index == 0 {
-            track.rung = self.session.throughput.choose(&track.ladder(mpd), track.rung);
+            track.rung = self.session.choose(&track.ladder(mpd), track.rung);
         }
         let (mut found, is_oldest) = track.next(mpd).ok_or(Micros::MAX)?;
         let is_lost = is_oldest && track.last.is_some() && found.segment.start > track.end + SLACK;
@@ -150,7 +150,8 @@ impl Dash {
             Outcome::Got(_) => {}
             Outcome::GaveUp(wanted) => self.session.skip(index, wanted.adds, now),
         }
-        (track.last, track.end, track.representation) = (Some(coming.place), track.end.max(coming.end), coming.representation);
+        (track.last, track.end, track.representation) =
+            (Some(coming.place), track.end.max(coming.end), coming.representation);
     }
 
     fn on_mpd(&mut self, done: Done, now: Micros) {
@@ -193,7 +194,8 @@ impl Dash {
     /// Chooses what to fetch and where to begin; false where nothing is listed yet.
     fn begin(&mut self, mpd: &Mpd, now: Micros) -> bool {
         let Some(period) = mpd.periods.last() else { return false };
-        let of = |content| period.sets.iter().filter(move |set| set.content == content && !set.representations.is_empty());
+        let of =
+            |content| period.sets.iter().filter(move |set| set.content == content && !set.representations.is_empty());
         let video = of(Content::Video).find(|set| set.is_main).or_else(|| of(Content::Video).next());
         let audio: Vec<&AdaptationSet> = of(Content::Audio).collect();
         let main = audio.iter().position(|set| set.is_main).unwrap_or(0);
@@ -206,7 +208,8 @@ impl Dash {
         for track in &mut tracks {
             track.end = begin;
         }
-        let labels: Vec<Rc<str>> = tracks.iter().map(|track| format!("{} {:?}", self.url, track.content).into()).collect();
+        let labels: Vec<Rc<str>> =
+            tracks.iter().map(|track| format!("{} {:?}", self.url, track.content).into()).collect();
         self.session.begin(now, &labels);
         self.tracks = tracks;
         true
@@ -280,7 +283,8 @@ impl Track {
 
     fn wanted(&self, mpd: &Mpd, found: &Found) -> Wanted {
         let Found { period, representation, segment } = found;
-        let is_same = self.last.is_some_and(|(start, _)| start == period.start) && self.representation == representation.id;
+        let is_same =
+            self.last.is_some_and(|(start, _)| start == period.start) && self.representation == representation.id;
         Wanted {
             url: segment.url.clone(),
             init: representation.init.clone(),

@@ -2,6 +2,8 @@
 //!
 //! What it deliberately does not do: Low-Latency HLS, byte ranges, keys, subtitles, giving up a segment half-way; decode.
 
+mod track;
+
 use super::playlist::{self, Media, Multivariant, Playlist, Variant};
 use super::session::{Outcome, Retry, Session, Wanted};
 use super::transfer::{Done, Purpose};
@@ -10,9 +12,7 @@ use crate::check::Sighting;
 use crate::check::playlist::PlaylistCheck;
 use crate::result::Violation;
 use std::rc::Rc;
-
-/// Target durations behind the end of the playlist at which playback begins (6.3.3).
-const LIVE_DISTANCE: u64 = 3;
+use track::{Track, beside, end_date, missing_us, start};
 
 /// The viewer.
 #[derive(Debug)]
@@ -27,25 +27,6 @@ pub struct Hls {
     tracks: Vec<Track>,
     /// Segments left the playlist before they were fetched: how often.
     jumps: u64,
-}
-
-/// A media playlist and the place in it.
-#[derive(Debug)]
-struct Track {
-    url: Rc<str>,
-    media: Option<Media>,
-    /// The playlist is of another variant than the place.
-    is_switching: bool,
-    /// When it is to be loaded next; `None` after EXT-X-ENDLIST.
-    reload: Option<Micros>,
-    retry: Retry,
-    /// Media Sequence Number of the next segment; `None` before playback began.
-    next: Option<u64>,
-    /// Where playback began, for the other track to begin beside it.
-    first: Option<playlist::Segment>,
-    /// Where the last segment ended: discontinuities before it and date, to find the place in another playlist.
-    end: Option<(u64, Option<i64>)>,
-    check: Option<PlaylistCheck>,
 }
 
 impl Hls {
@@ -131,16 +112,19 @@ impl Hls {
         self.session.want(track, wanted, now)
     }
 
-    /// Takes another variant if throughput says so; its playlist is then due.
+    /// Takes another variant if throughput says so: true, and its playlist is due before the next segment.
     fn switch(&mut self, now: Micros) -> bool {
         let bandwidths: Vec<u64> = self.ladder.iter().map(|variant| variant.bandwidth).collect();
         if bandwidths.len() < 2 {
             return false;
         }
-        let rung = self.session.throughput.choose(&bandwidths, self.rung);
-        let is_loading = self.session.transfers.has(Purpose::Playlist(0));
-        if rung == self.rung || is_loading {
+        let rung = self.session.choose(&bandwidths, self.rung);
+        if rung == self.rung {
             return false;
+        }
+        if self.session.transfers.has(Purpose::Playlist(0)) {
+            // The old variant's playlist is on its way: it must not be taken for the new one's, so the switch waits for it.
+            return true;
         }
         self.rung = rung;
         let track = &mut self.tracks[0];
@@ -218,9 +202,15 @@ impl Hls {
         self.ladder.sort_by_key(|variant| variant.bandwidth);
         // The same playlist comes once with each audio group.
         let mut seen: Vec<Rc<str>> = Vec::new();
-        self.ladder.retain(|variant| !seen.contains(&variant.url) && { seen.push(variant.url.clone()); true });
+        self.ladder.retain(|variant| {
+            !seen.contains(&variant.url) && {
+                seen.push(variant.url.clone());
+                true
+            }
+        });
         self.rung = self.ladder.iter().position(|variant| variant.url == chosen).unwrap_or(0);
-        let of_group: Vec<_> = renditions.into_iter().filter(|rendition| Some(&rendition.group) == audio.as_ref()).collect();
+        let of_group: Vec<_> =
+            renditions.into_iter().filter(|rendition| Some(&rendition.group) == audio.as_ref()).collect();
         let default = of_group.iter().position(|rendition| rendition.is_default).unwrap_or(0);
         let index = if self.session.is_checked { self.session.random(of_group.len()) } else { default };
         let audio = of_group.get(index).and_then(|rendition| rendition.url.clone());
@@ -242,7 +232,8 @@ impl Hls {
         match document {
             Ok(Playlist::Media(media)) => self.on_media(index, done.asked, media, now),
             other => {
-                let words = other.err().unwrap_or_else(|| "a multivariant playlist in place of a media playlist".into());
+                let words =
+                    other.err().unwrap_or_else(|| "a multivariant playlist in place of a media playlist".into());
                 if self.session.is_checked {
                     self.session.violations.add("playlist-broken", || format!("{}: {words}", done.url));
                 }
@@ -272,7 +263,9 @@ impl Hls {
         track.reload = (!media.is_ended).then(|| asked.saturating_add(wait.max(WAIT_MIN)).max(now));
         let place = match track.next {
             Some(next) => Some(track.place(&media, next)),
-            None => self.tracks.iter().find_map(|other| beside(&media, other.first.as_ref()?)).or_else(|| start(&media)),
+            None => {
+                self.tracks.iter().find_map(|other| beside(&media, other.first.as_ref()?)).or_else(|| start(&media))
+            }
         };
         let track = &mut self.tracks[index];
         if track.is_switching || track.next.is_some() && track.next != place {
@@ -316,38 +309,6 @@ impl Hls {
 
 /// Of a playlist whose target duration says 0.
 const WAIT_MIN: Micros = 500_000;
-
-impl Track {
-    fn new(url: Rc<str>, now: Micros, is_checked: bool) -> Track {
-        let check = is_checked.then(|| PlaylistCheck::new(&*url));
-        let retry = Retry::default();
-        Track { url, media: None, is_switching: false, reload: Some(now), retry, next: None, first: None, end: None, check }
-    }
-
-    /// Where playback goes on in a new version, or in another variant's playlist.
-    fn place(&self, media: &Media, next: u64) -> u64 {
-        if self.is_switching {
-            if let Some((_, Some(date))) = self.end {
-                // Encoders may cut variants a frame apart: the segment that begins nearest.
-                let near = |segment: &&playlist::Segment| {
-                    segment.program_date_time.is_some_and(|begin| begin + segment.duration_us as i64 / 2 > date)
-                };
-                return media.segments.iter().find(near).map_or(next.max(media.media_sequence), |segment| segment.sequence);
-            }
-        }
-        // Numbered anew, below all that was listed: the server began again.
-        match self.media.as_ref() {
-            Some(last) if media.next_sequence() <= last.media_sequence => start(media).unwrap_or(media.next_sequence()),
-            _ => next,
-        }
-    }
-
-    /// Listed and not fetched.
-    fn listed_us(&self) -> Micros {
-        let Some((media, next)) = self.media.as_ref().zip(self.next) else { return 0 };
-        media.segments.iter().filter(|segment| segment.sequence >= next).map(|segment| segment.duration_us).sum()
-    }
-}
 
 impl Player for Hls {
     fn poll(&mut self, now: Micros) -> Action {
@@ -408,47 +369,6 @@ impl Player for Hls {
 
 fn parse(url: &str, body: &[u8]) -> Result<Playlist, String> {
     playlist::parse(url, std::str::from_utf8(body).map_err(|error| error.to_string())?)
-}
-
-/// Media Sequence Number at which playback begins: the last segment that begins three target durations before the end, or the first; from its
-/// beginning where the playlist ended.
-fn start(media: &Media) -> Option<u64> {
-    let first = media.segments.first()?;
-    if media.is_ended {
-        return Some(first.sequence);
-    }
-    let mut behind = 0;
-    let far = media.segments.iter().rev().find(|segment| {
-        behind += segment.duration_us;
-        behind >= LIVE_DISTANCE.saturating_mul(media.target_us()) && !segment.is_gap
-    });
-    Some(far.unwrap_or(first).sequence)
-}
-
-/// The place in `media` that goes with a segment of another track: by date, else by number.
-fn beside(media: &Media, other: &playlist::Segment) -> Option<u64> {
-    let by_date = other.program_date_time.and_then(|date| {
-        let ends_after = |segment: &&playlist::Segment| end_date(segment).is_some_and(|end| end > date + SLACK_US);
-        media.segments.iter().find(ends_after)
-    });
-    by_date.or_else(|| media.segment(other.sequence)).map(|segment| segment.sequence)
-}
-
-/// Dates are written to the millisecond, and audio is cut at frames of its own.
-const SLACK_US: i64 = 100_000;
-
-fn end_date(segment: &playlist::Segment) -> Option<i64> {
-    Some(segment.program_date_time? + segment.duration_us as i64)
-}
-
-/// Media between the end of what was fetched and segment `live`: by date, else by what segments last as a rule.
-fn missing_us(media: &Media, end: Option<(u64, Option<i64>)>, next: u64, live: u64) -> Micros {
-    let date = media.segment(live).and_then(|segment| segment.program_date_time);
-    if let Some((end, begin)) = end.and_then(|(_, date)| date).zip(date) {
-        return begin.saturating_sub(end).max(0).unsigned_abs();
-    }
-    let sum: Micros = media.segments.iter().map(|segment| segment.duration_us).sum();
-    (sum / media.segments.len().max(1) as u64).saturating_mul(live.saturating_sub(next))
 }
 
 /// `avc1.640028,mp4a.40.2` without what differs from rung to rung: `avc1`, `mp4a`.

@@ -125,7 +125,8 @@ fn period(base: &str, node: Node, start: Micros, end: Option<Micros>) -> Result<
         let base = base_url(&base, set)?;
         let mut representations = Vec::new();
         for representation in children(set, "Representation") {
-            let template = Template { levels: [representation, set, node].map(|level| child(level, "SegmentTemplate")) };
+            let template =
+                Template { levels: [representation, set, node].map(|level| child(level, "SegmentTemplate")) };
             let base = base_url(&base, representation)?;
             representations.push(read_representation(&base, representation, &template, start, end)?);
         }
@@ -193,7 +194,9 @@ fn read_representation(
         u64::try_from(units).unwrap_or(u64::MAX)
     });
     let mut segments = Vec::new();
-    for (index, (time, duration)) in timeline(template.timeline().ok_or("no SegmentTimeline")?, period_end)?.into_iter().enumerate() {
+    for (index, (time, duration)) in
+        timeline(template.timeline().ok_or("no SegmentTimeline")?, period_end)?.into_iter().enumerate()
+    {
         let url = url(base, &names.fill(media, first.saturating_add(index as u64), time)?)?;
         segments.push(Segment { url, time, duration, start: on_timeline(time)?, end: on_timeline(time + duration)? });
     }
@@ -209,10 +212,13 @@ fn timeline(node: Node, period_end: Option<u64>) -> Result<Vec<(u64, u64)>, Stri
         let attribute = |name| entry.attribute(name).map(number).transpose();
         let duration = attribute("d")?.filter(|duration| *duration > 0).ok_or("S without d")?;
         next = attribute("t")?.unwrap_or(next);
-        let until = entries.get(index + 1).and_then(|entry| entry.attribute("t")).map(number).transpose()?.or(period_end);
+        let until =
+            entries.get(index + 1).and_then(|entry| entry.attribute("t")).map(number).transpose()?.or(period_end);
         let repeat = match entry.attribute("r").unwrap_or("0") {
             // Negative: up to the next S or the end of the Period.
-            "-1" => until.ok_or("S that repeats without end")?.saturating_sub(next).div_ceil(duration).saturating_sub(1),
+            "-1" => {
+                until.ok_or("S that repeats without end")?.saturating_sub(next).div_ceil(duration).saturating_sub(1)
+            }
             repeat => number(repeat)?,
         };
         if repeat >= (SEGMENTS_MAX - segments.len()) as u64 {
@@ -240,7 +246,9 @@ impl Names<'_> {
             let (name, after) = after.split_once('$').ok_or_else(|| format!("an odd $ in {template}"))?;
             filled.push_str(before);
             let (name, width) = match name.split_once("%0") {
-                Some((name, width)) => (name, width.strip_suffix('d').and_then(|width| width.parse().ok()).unwrap_or(1)),
+                Some((name, width)) => {
+                    (name, width.strip_suffix('d').and_then(|width| width.parse().ok()).unwrap_or(1))
+                }
                 None => (name, 1usize),
             };
             let width = width.min(20);
@@ -357,7 +365,10 @@ mod tests {
             ("<MPD", "parse"),
             ("<Smil/>", "is no MPD"),
             ("<MPD><Period start='x'/></MPD>", "not a duration"),
-            ("<MPD><Period><AdaptationSet><Representation bandwidth='1'/></AdaptationSet></Period></MPD>", "SegmentTemplate"),
+            (
+                "<MPD><Period><AdaptationSet><Representation bandwidth='1'/></AdaptationSet></Period></MPD>",
+                "SegmentTemplate",
+            ),
         ] {
             let error = parse("http://h/", text).expect_err(text);
             assert!(words == "parse" || error.contains(words), "{error}");

@@ -98,7 +98,11 @@ pub fn parse(base: &str, text: &str) -> Result<Playlist, String> {
         return Err("it does not begin with #EXTM3U".into());
     }
     let is_multivariant = text.lines().any(|line| line.starts_with("#EXT-X-STREAM-INF:"));
-    if is_multivariant { multivariant(base, lines).map(Playlist::Multivariant) } else { media(base, lines).map(Playlist::Media) }
+    if is_multivariant {
+        multivariant(base, lines).map(Playlist::Multivariant)
+    } else {
+        media(base, lines).map(Playlist::Media)
+    }
 }
 
 fn multivariant<'a>(base: &str, lines: impl Iterator<Item = &'a str>) -> Result<Multivariant, String> {
@@ -201,7 +205,11 @@ fn number(value: &str) -> Result<u64, String> {
 
 fn seconds(value: &str) -> Result<Micros, String> {
     let seconds: f64 = value.trim().parse().map_err(|_| format!("not a duration: {value}"))?;
-    if (0.0..=86_400.0).contains(&seconds) { Ok((seconds * 1e6).round() as Micros) } else { Err(format!("not a duration: {value}")) }
+    if (0.0..=86_400.0).contains(&seconds) {
+        Ok((seconds * 1e6).round() as Micros)
+    } else {
+        Err(format!("not a duration: {value}"))
+    }
 }
 
 /// A value of an attribute list (RFC 8216 section 4.2), without its quotes.
@@ -240,7 +248,8 @@ fn read_date_time(text: &str) -> Option<i64> {
         None => 0,
         Some(offset) => {
             let digits = offset.replace(':', "");
-            let minutes = digits.get(..2)?.parse::<i64>().ok()? * 60 + digits.get(2..).map_or(Some(0), |m| m.parse().ok())?;
+            let minutes =
+                digits.get(..2)?.parse::<i64>().ok()? * 60 + digits.get(2..).map_or(Some(0), |m| m.parse().ok())?;
             if zone.starts_with('-') { -minutes } else { minutes }
         }
     };

@@ -12,6 +12,8 @@ use std::rc::Rc;
 
 /// Media that a viewer keeps ahead at most.
 const AHEAD_MAX: Micros = 30_000_000;
+/// With less, it is nearly empty.
+const LOW: Micros = 2_500_000;
 /// A segment that fails so often is passed over.
 const ATTEMPTS: u32 = 4;
 /// Wait after the first failure; it doubles with each, up to the other.
@@ -79,7 +81,7 @@ pub(super) struct Session {
     pub transfers: Transfers,
     pub buffer: Option<Buffer>,
     pub figures: PlayerFigures,
-    pub throughput: Throughput,
+    throughput: Throughput,
     pub violations: Violations,
     /// Microseconds since 1970 at time 0.
     pub epoch: Option<i64>,
@@ -124,7 +126,8 @@ impl Session {
     /// Begins with as many tracks as there are labels, which name them in violations.
     pub fn begin(&mut self, now: Micros, labels: &[Rc<str>]) {
         self.buffer = Some(Buffer::new(self.arrived(now), labels.len(), Thresholds::default()));
-        self.tracks = labels.iter().map(|label| Track::new(now, self.is_checked.then(|| SegmentCheck::new(&**label)))).collect();
+        self.tracks =
+            labels.iter().map(|label| Track::new(now, self.is_checked.then(|| SegmentCheck::new(&**label)))).collect();
     }
 
     /// How many.
@@ -151,6 +154,12 @@ impl Session {
         if let Some(buffer) = &mut self.buffer {
             buffer.advance(now, &mut self.figures);
         }
+    }
+
+    /// Which rung of rising bandwidths (bits per second) to take next.
+    pub fn choose(&self, ladder: &[u64], current: usize) -> usize {
+        let is_low = self.buffer.as_ref().is_some_and(|buffer| buffer.level() < LOW);
+        self.throughput.choose(ladder, current, is_low)
     }
 
     /// A track fetches nothing: its next segment may be chosen.

@@ -114,7 +114,9 @@ impl Transfers {
         let Some(transfer) = self.get(lane) else { return 0 };
         transfer.bytes += length as u64;
         match body {
-            Body::Bytes(bytes) if wants && transfer.body.len() <= BODY_BYTES_MAX => transfer.body.extend_from_slice(bytes),
+            Body::Bytes(bytes) if wants && transfer.body.len() <= BODY_BYTES_MAX => {
+                transfer.body.extend_from_slice(bytes)
+            }
             _ => {}
         }
         length as u64
