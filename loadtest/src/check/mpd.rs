@@ -84,7 +84,7 @@ impl MpdCheck {
             return;
         }
         let stale_us = asked.saturating_sub(self.fresh);
-        let allowed_us = duration + duration / 2 + mpd.minimum_update.unwrap_or(0);
+        let allowed_us = duration.saturating_add(duration / 2).saturating_add(mpd.minimum_update.unwrap_or(0));
         if mpd.is_dynamic && stale_us > allowed_us && !self.is_stale {
             self.is_stale = true;
             let s = |us: Micros| us as f64 / 1e6;

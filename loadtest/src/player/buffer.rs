@@ -100,13 +100,13 @@ impl Buffer {
     pub fn append(&mut self, track: usize, now: Micros, media: Micros, wall: Option<i64>, figures: &mut PlayerFigures) {
         self.advance(now, figures);
         let Some(state) = self.tracks.get_mut(track) else { return };
-        if state.last.is_some_and(|(at, before)| now - at > STALL_FACTOR * before.max(media)) {
+        if state.last.is_some_and(|(at, before)| now - at > STALL_FACTOR.saturating_mul(before.max(media))) {
             figures.stalls += 1;
         }
         if let Some(wall) = wall.filter(|_| track == 0) {
             self.stamps.push_back((state.end, wall));
         }
-        state.end += media;
+        state.end = state.end.saturating_add(media);
         state.last = Some((now, media));
         self.go_on(now, figures);
     }
@@ -115,8 +115,8 @@ impl Buffer {
     pub fn skip(&mut self, track: usize, now: Micros, media: Micros, figures: &mut PlayerFigures) {
         self.advance(now, figures);
         let Some(state) = self.tracks.get_mut(track) else { return };
-        let hole = (state.end, state.end + media);
-        state.end += media;
+        let hole = (state.end, state.end.saturating_add(media));
+        state.end = hole.1;
         self.holes.push_back(hole);
         let mut sorted: Vec<_> = self.holes.drain(..).collect();
         sorted.sort_unstable();
@@ -159,7 +159,7 @@ impl Buffer {
     /// Wall-clock time of what is shown, microseconds since 1970.
     pub fn wall_clock(&self) -> Option<i64> {
         let (media, wall) = self.stamps.front()?;
-        Some(wall + self.playhead.saturating_sub(*media) as i64)
+        Some(wall.saturating_add_unsigned(self.playhead.saturating_sub(*media)))
     }
 
     fn level_to(&self, end: Micros) -> Micros {

@@ -117,7 +117,7 @@ impl Dash {
             track.rung = self.session.choose(&track.ladder(mpd), track.rung);
         }
         let (mut found, is_oldest) = track.next(mpd).ok_or(Micros::MAX)?;
-        let is_lost = is_oldest && track.last.is_some() && found.segment.start > track.end + SLACK;
+        let is_lost = is_oldest && track.last.is_some() && found.segment.start > track.end.saturating_add(SLACK);
         if is_lost {
             // What comes next left the MPD: back to live.
             let live = live_position(mpd, track);
@@ -264,7 +264,7 @@ impl Track {
         let is_next = |found: &Found| match self.last {
             Some(last) => (found.period.start, found.segment.time) > last,
             // The one that is shown at the begin, though audio may begin it earlier.
-            None => found.segment.end > self.end + SLACK,
+            None => found.segment.end > self.end.saturating_add(SLACK),
         };
         let (index, found) = self.listed(mpd).enumerate().find(|(_, found)| is_next(found))?;
         Some((found, index == 0))
@@ -352,5 +352,5 @@ fn live_position(mpd: &Mpd, track: &Track) -> Micros {
         return 0;
     }
     let last_us = track.listed(mpd).last().map_or(0, |found| found.segment.end - found.segment.start);
-    track.edge(mpd).saturating_sub(mpd.suggested_delay.unwrap_or(LIVE_DISTANCE * last_us))
+    track.edge(mpd).saturating_sub(mpd.suggested_delay.unwrap_or(LIVE_DISTANCE.saturating_mul(last_us)))
 }

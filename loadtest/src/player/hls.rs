@@ -149,7 +149,7 @@ impl Hls {
         while let Some(segment) = media.segment(next).filter(|segment| segment.is_gap) {
             self.session.skip(index, segment.duration_us, now);
             track.end = Some((segment.discontinuity, end_date(segment)));
-            next += 1;
+            next = next.saturating_add(1);
         }
         track.next = Some(next);
         let segment = media.segment(next)?;
@@ -293,7 +293,7 @@ impl Hls {
         let track = &mut self.tracks[index];
         track.end = Some((wanted.part, wanted.wall.map(|wall| wall + wanted.duration as i64)));
         // The playlist may have moved on meanwhile; the place did not.
-        track.next = track.next.map(|next| next + 1);
+        track.next = track.next.map(|next| next.saturating_add(1));
     }
 
     /// The last segments of all tracks are in: the end will be no rebuffer.
@@ -374,4 +374,28 @@ fn parse(url: &str, body: &[u8]) -> Result<Playlist, String> {
 /// `avc1.640028,mp4a.40.2` without what differs from rung to rung: `avc1`, `mp4a`.
 fn codec_names(codecs: &str) -> Vec<String> {
     codecs.split(',').map(|codec| codec.trim().split('.').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// URLs that a viewer of the golden playlist with audio groups takes, below the entry's folder.
+    fn chosen(checked: bool, seed: u64) -> Vec<String> {
+        let mut hls = Hls::new("http://h/one/x.m3u8".into(), checked, seed);
+        let text = include_str!("../../../tests/golden/multivariant-groups.m3u8");
+        let Ok(Playlist::Multivariant(multivariant)) = playlist::parse("http://h/one/x.m3u8", text) else { panic!() };
+        hls.choose(multivariant).iter().map(|url| url.replace("http://h/one/1795400000/", "")).collect()
+    }
+
+    #[test]
+    fn takes_the_default_audio_of_the_first_variant() {
+        assert_eq!(chosen(false, 7), ["v0/media.m3u8", "a1/media.m3u8"]);
+    }
+
+    #[test]
+    fn checked_viewers_take_every_rendition_among_them() {
+        let all: std::collections::BTreeSet<String> = (0..60).map(|seed| chosen(true, seed)[1].clone()).collect();
+        assert_eq!(all.len(), 6, "{all:?}");
+    }
 }

@@ -171,10 +171,10 @@ impl Session {
     pub fn want(&mut self, track: usize, wanted: Wanted, now: Micros) -> Result<Action, Micros> {
         let state = &mut self.tracks[track];
         let level = self.buffer.as_ref().map_or(0, |buffer| buffer.level_of(track));
-        let over = (level + wanted.adds).saturating_sub(AHEAD_MAX);
+        let over = level.saturating_add(wanted.adds).saturating_sub(AHEAD_MAX);
         // A segment longer than what is kept ahead still has to come.
         if over > 0 && level > 0 {
-            state.due = now + over.min(level);
+            state.due = now.saturating_add(over.min(level));
             if let Some(buffer) = &mut self.buffer {
                 buffer.pause(track, now);
             }
@@ -238,8 +238,11 @@ impl Session {
     /// Measures the distance to live: by wall clock where both sides have one, else by `listed`, what is listed and was not fetched yet.
     pub fn measure_latency(&mut self, listed: Micros, now: Micros) {
         let Some(buffer) = self.buffer.as_ref().filter(|_| self.figures.startup_us.is_some()) else { return };
-        let by_clock = buffer.wall_clock().zip(self.epoch).map(|(shown, epoch)| epoch + now as i64 - shown);
-        let latency = by_clock.map_or(buffer.level() + listed, |us| us.max(0).unsigned_abs());
+        let by_clock = buffer
+            .wall_clock()
+            .zip(self.epoch)
+            .map(|(shown, epoch)| epoch.saturating_add_unsigned(now).saturating_sub(shown));
+        let latency = by_clock.map_or(buffer.level().saturating_add(listed), |us| us.max(0).unsigned_abs());
         self.figures.live_latency_us = Some(latency);
     }
 

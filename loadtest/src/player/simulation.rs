@@ -270,3 +270,27 @@ fn leaves_at_the_end() {
     assert!(log.left);
     assert_eq!((player.figures().rebuffers, player.violations()), (0, &[][..]));
 }
+
+/// Digits and letters of documents are changed at random: viewers go on, whatever they make of it.
+#[test]
+fn broken_documents_do_not_end_a_viewer() {
+    for seed in 0..40u64 {
+        let tamper = move |_: &str, now: Micros, text: String| {
+            let mut bytes = text.into_bytes();
+            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ now;
+            for _ in 0..3 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (random >> 33) as usize % bytes.len();
+                bytes[at] = b"0189-:.$<>\"=/ PTS,\n"[(random >> 20) as usize % 19];
+            }
+            // Once in a while a number that is larger than any.
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Some(if random.is_multiple_of(8) { text.replacen("100", "18446744073709551", 1) } else { text })
+        };
+        let server = Server { tamper: Box::new(tamper), ..Server::default() };
+        let (mut hls, mut dash) = (hls(true), dash(true));
+        watch(&mut hls, &server, 120 * S);
+        watch(&mut dash, &server, 120 * S);
+        assert!(!hls.violations().is_empty() && !dash.violations().is_empty(), "seed {seed}");
+    }
+}

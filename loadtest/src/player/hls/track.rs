@@ -49,18 +49,13 @@ impl Track {
 
     /// Where playback goes on in a new version, or in another variant's playlist.
     pub fn place(&self, media: &Media, next: u64) -> u64 {
-        if let Some((_, Some(date))) = self.end.filter(|_| self.is_switching) {
-            {
-                // Encoders may cut variants a frame apart: the segment that begins nearest.
-                let near = |segment: &&Segment| {
-                    segment.program_date_time.is_some_and(|begin| begin + segment.duration_us as i64 / 2 > date)
-                };
-                return media
-                    .segments
-                    .iter()
-                    .find(near)
-                    .map_or(next.max(media.media_sequence), |segment| segment.sequence);
-            }
+        let is_dated = media.segments.last().is_some_and(|segment| segment.program_date_time.is_some());
+        if let Some((_, Some(date))) = self.end.filter(|_| self.is_switching && is_dated) {
+            // Encoders may cut variants a frame apart: the segment that begins nearest, or the one that is listed next.
+            let is_near = |segment: &&Segment| {
+                segment.program_date_time.is_some_and(|begin| begin + segment.duration_us as i64 / 2 > date)
+            };
+            return media.segments.iter().find(is_near).map_or(media.next_sequence(), |segment| segment.sequence);
         }
         // Numbered anew, below all that was listed: the server began again.
         match self.media.as_ref() {

@@ -113,28 +113,31 @@ impl Server {
     }
 
     pub fn answer(&self, fetch: &Fetch, now: Micros, is_read: bool) -> Answer {
-        let path = fetch.url.strip_prefix("http://h/").expect("a URL of the server");
-        let variant = path[..1].parse().unwrap_or(0usize);
-        let text = match path.rsplit_once('.').expect("a suffix").1 {
-            "mpd" => Some(self.mpd(now)),
-            "m3u8" if path == "x.m3u8" => Some(self.multivariant()),
-            "m3u8" => Some(self.media(now)),
+        let path = fetch.url.strip_prefix("http://h/").unwrap_or_default();
+        let text = match path.rsplit_once('.') {
+            Some((_, "mpd")) => Some(self.mpd(now)),
+            Some(("x", "m3u8")) => Some(self.multivariant()),
+            Some((_, "m3u8")) => Some(self.media(now)),
             _ => None,
         };
         let (status, body) = match text.map(|text| (self.tamper)(path, now, text)) {
             Some(Some(text)) => (200, text.into_bytes()),
             Some(None) => (503, Vec::new()),
             None if path.ends_with("init.mp4") => (200, init(90_000)),
-            None => {
-                let number: u64 = path[2..path.len() - 4].parse().expect("a number");
-                let oldest = self.newest(now) + 1 - 2 * self.window;
-                let time = number * 180_000 + if self.moved.0 == number { self.moved.1 } else { 0 };
-                let is_there = (oldest..=self.newest(now)).contains(&number);
-                if is_there { (200, segment(number as u32, time, 50, 3_600)) } else { (404, Vec::new()) }
-            }
+            None => self.segment(path, now).map_or((404, Vec::new()), |body| (200, body)),
         };
-        let is_segment = fetch.kind == FetchKind::Segment && status == 200 && !is_read;
-        let length = if is_segment { (BANDWIDTHS[variant] * SEGMENT / S / 8) as usize } else { body.len() };
+        let is_unread = fetch.kind == FetchKind::Segment && status == 200 && !is_read;
+        let bandwidth = path.get(..1).and_then(|variant| BANDWIDTHS.get(variant.parse::<usize>().ok()?));
+        let length =
+            bandwidth.filter(|_| is_unread).map_or(body.len(), |bandwidth| (bandwidth * SEGMENT / S / 8) as usize);
         Answer { lane: fetch.lane, status, body, length }
+    }
+
+    /// `None`: not there yet, no longer, or never.
+    fn segment(&self, path: &str, now: Micros) -> Option<Vec<u8>> {
+        let number: u64 = path.get(2..)?.strip_suffix(".m4s")?.parse().ok()?;
+        let moved = if self.moved.0 == number { self.moved.1 } else { 0 };
+        let kept = self.newest(now) + 1 - 2 * self.window..=self.newest(now);
+        kept.contains(&number).then(|| segment(number as u32, number * 180_000 + moved, 50, 3_600))
     }
 }
