@@ -247,7 +247,10 @@ impl Hls {
         let jitter = self.session.jitter();
         let track = &mut self.tracks[index];
         track.retry.fail(now, jitter);
-        let unchanged = track.media.as_ref().map_or(Micros::MAX, |media| asked.saturating_add(media.target_us() / 2));
+        let unchanged = track
+            .media
+            .as_ref()
+            .map_or(Micros::MAX, |media| asked.saturating_add((media.target_us() / 2).max(WAIT_MIN)));
         track.reload = Some(track.retry.not_before.min(unchanged).max(now));
     }
 
