@@ -157,6 +157,10 @@ pub struct Media {
     pub audio_ring_bytes: usize,
     /// Bytes of muxed media that one shard may hold.
     pub store_bytes_max: usize,
+    /// Continuous viewers get what was muxed once it is this old, milliseconds, at the next beat of their shard ([`limits::TICK_BUSY_MS`]).
+    pub live_flush_ms: u64,
+    /// Or once it is this much, bytes.
+    pub live_flush_bytes: usize,
 }
 
 /// `[idle]`: all milliseconds.
@@ -233,6 +237,8 @@ impl Default for Media {
             video_ring_bytes: 32 << 20,
             audio_ring_bytes: 4 << 20,
             store_bytes_max: 4 << 30,
+            live_flush_ms: 40,
+            live_flush_bytes: 32 << 10,
         }
     }
 }

@@ -204,6 +204,9 @@ pub const PSI_INTERVAL_TICKS_MAX: i64 = 45_000;
 /// A new continuous viewer begins at the newest key sample that is at least this old, 90 kHz ticks, so that its player has something in
 /// its buffer before it plays at the source's pace.
 pub const LIVE_JOIN_BACK_TICKS: i64 = 90_000;
+/// Longest time, milliseconds, and most bytes that continuous viewers wait for what is muxed. Well below [`STALL_NULL_MS`], so that waiting is no stall.
+pub const LIVE_FLUSH_MS_MAX: u64 = 500;
+pub const LIVE_FLUSH_BYTES_MAX: usize = 1 << 20;
 /// Viewers pushed in one go before the executor gets to run others.
 pub const PUMP_BATCH: usize = 256;
 
@@ -318,6 +321,7 @@ const _: () = {
     assert!(TRACKS_MAX * 2 * PES_BUFFER_KEPT_BYTES + 2 * PES_BYTES_MAX <= DEMUX_BYTES_MAX);
     assert!(FIRST_PLAYLIST_HOLD_MS + COLD_RELOAD_HOLD_MS < 8_000);
     assert!(TICK_BUSY_MS < TICK_IDLE_MS);
+    assert!(LIVE_FLUSH_MS_MAX + TICK_BUSY_MS < STALL_NULL_MS);
     assert!(TICK_BUSY_MS <= SWEEP_MS && SWEEP_MS < STALL_NULL_MS);
     assert!(TICK_IDLE_MS * 4 < SHARD_DEAD_MS);
     assert!(RING_BYTES_MIN <= PES_BYTES_MAX && PES_BYTES_MAX <= RING_BYTES_MAX);

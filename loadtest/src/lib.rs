@@ -13,9 +13,18 @@
 //! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
+pub mod badserver;
 pub mod check;
+pub mod engine;
+pub mod lab;
 pub mod player;
+pub mod procfs;
 pub mod proxy;
+pub mod reference;
+pub mod report;
 pub mod result;
+pub mod rounds;
 pub mod scenario;
+pub mod stats;
 pub mod tscheck;

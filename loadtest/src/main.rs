@@ -3,9 +3,11 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use loadtest::badserver::{BadServer, Fault, Options};
 use loadtest::tscheck::{Checker, Report};
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,10 +21,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Holds two results side by side.
+    Compare(loadtest::report::CompareArgs),
     /// Forwards TCP connections over a path that is as bad as asked for.
     ///
     /// Example: loadtest proxy --listen 127.0.0.1:9000 --to 127.0.0.1:8080 --latency-ms 80 --rate-kbps 6000
     Proxy(loadtest::proxy::ProxyArgs),
+    /// Shows what a run has measured.
+    Report(loadtest::report::ReportArgs),
+    /// Runs viewers against a server; exit code 1 when a bound is missed, 2 when the harness itself did not keep up.
+    ///
+    /// Example: loadtest run --kind ts --path /live/{n}.ts --viewers 1000 --duration 30 --target http://127.0.0.1:8080 --core 1
+    Run(loadtest::engine::args::RunArgs),
     /// Holds a transport stream against ISO/IEC 13818-1; exit code 1 when a rule is broken.
     ///
     /// Example: curl -s --max-time 60 URL | loadtest tscheck -
@@ -36,11 +46,38 @@ enum Command {
         #[arg(long)]
         whole: bool,
     },
+    /// Serves a synthetic live channel with one chosen fault, until it is killed.
+    Badserver {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8090")]
+        listen: SocketAddr,
+        /// What to do wrong.
+        #[arg(long, value_enum, default_value_t)]
+        fault: Fault,
+        /// Bitrate of the transport stream, kb/s.
+        #[arg(long, default_value_t = 1_000)]
+        kbps: u32,
+        /// Name of the channel in the paths.
+        #[arg(long, default_value = "x")]
+        channel: String,
+        /// What the filler bytes come from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Measures the relay's fan-out path beside bare loops and nginx.
+    Fanout(loadtest::lab::FanoutArgs),
+    /// A bare epoll loop that a relay's send path is measured against.
+    Reference(loadtest::reference::cli::ReferenceArgs),
+    /// Records what one viewer of a continuous stream receives, and when, for `reference live`.
+    Record(loadtest::reference::cli::RecordArgs),
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Compare(args) => loadtest::report::run_compare(&args).map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => loadtest::report::run_report(&args).map(|()| ExitCode::SUCCESS),
         Command::Proxy(args) => loadtest::proxy::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => loadtest::engine::args::run_command(&args),
         Command::Tscheck { file, json, whole } => {
             let report = if file.as_os_str() == "-" {
                 check(io::stdin().lock(), whole)?
@@ -54,6 +91,16 @@ fn main() -> Result<ExitCode> {
             }
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Badserver { listen, fault, kbps, channel, seed } => {
+            let server = BadServer::start_with(Options { fault, listen, kbps, channel, seed, ..Options::default() })?;
+            println!("listening on {}", server.addr());
+            loop {
+                std::thread::park();
+            }
+        }
+        Command::Fanout(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Reference(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Record(args) => args.run().map(|()| ExitCode::SUCCESS),
     }
 }
 

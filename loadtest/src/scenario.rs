@@ -133,3 +133,31 @@ fn one<T: From<u8>>() -> T {
 fn checked() -> f64 {
     0.01
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scenarios_beside_the_crate_are_read_and_differ_in_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("it can be listed").path();
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let scenario: Scenario = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            assert!(scenario.duration_s > scenario.warmup_s, "{}", path.display());
+            assert!(scenario.group.iter().all(|group| group.viewers > 0 && group.path.starts_with('/')));
+            names.push(scenario.name);
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 7);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error() {
+        let text = "name = \"a\"\nduration_s = 1\n[[group]]\nname = \"g\"\nkind = \"ts\"\nviewers = 1\npath = \"/\"\nviewer = 2\n";
+        assert!(toml::from_str::<Scenario>(text).is_err());
+    }
+}

@@ -73,6 +73,10 @@ pub const NUMBERS: &[NumberRule] = &[
         "bytes",
         |c| c.media.store_bytes_max as u64,
     ),
+    rule("media.live_flush_ms", 0, limits::LIVE_FLUSH_MS_MAX, "ms", |c| c.media.live_flush_ms),
+    rule("media.live_flush_bytes", 188, limits::LIVE_FLUSH_BYTES_MAX as u64, "bytes", |c| {
+        c.media.live_flush_bytes as u64
+    }),
     rule("idle.session_ms", 1_000, 24 * HOUR_MS, "ms", |c| c.idle.session_ms),
     rule("idle.variant_ms", 1_000, 24 * HOUR_MS, "ms", |c| c.idle.variant_ms),
     rule("idle.segment_viewer_ms", 1_000, HOUR_MS, "ms", |c| c.idle.segment_viewer_ms),

@@ -5,7 +5,7 @@
 //! fit below it, so a ring of a low-bitrate track walks round a few hundred KiB of its map and not through all of it.
 //! When a wrapped ring has no room between newest and oldest, the older part is moved to the top, at most once per lap.
 //!
-//! Bound: `limit <= max(LIMIT_BYTES_MIN, 1.5 x (L + 2 x S))`, L the most live bytes at once, S the largest sample, rounded up to a page.
+//! Bound: `limit <= max(LIMIT_BYTES_MIN, 17/16 x (L + 2 x S))`, L the most live bytes at once, S the largest sample, rounded up to a page.
 //!
 //! Pure arithmetic: the owner of the map does the moves.
 #![forbid(unsafe_code)]
@@ -121,9 +121,9 @@ impl Bip {
         Place { at: head, moved: Some(Move { from: tail, to, len: upper }) }
     }
 
-    /// Raises the limit by half, or more when `live` bytes and the new sample need it, never beyond the capacity.
+    /// Raises the limit by a sixteenth, or more when `live` bytes and the new sample need it, never beyond the capacity.
     fn grow(&mut self, live: usize, len: usize) {
-        let wanted = (self.limit + self.limit / 2).max(live + 2 * len);
+        let wanted = (self.limit + self.limit / 16).max(live + 2 * len);
         self.limit = whole_pages(wanted).min(self.capacity);
     }
 }
@@ -183,7 +183,7 @@ mod tests {
                     model.pop(&mut bip);
                 }
                 model.push(&mut bip, len);
-                let bound = (model.bytes_peak + 2 * model.sample_peak) * 3 / 2;
+                let bound = (model.bytes_peak + 2 * model.sample_peak) * 17 / 16;
                 prop_assert!(bip.limit() <= whole_pages(bound.max(LIMIT_BYTES_MIN)), "{} > {bound}", bip.limit());
             }
         }

@@ -155,7 +155,7 @@ impl EsRing {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-    /// Bytes of the map ever written to, the ring's memory: at most `1.5 x (most bytes held at once + 2 x the largest sample)`, or
+    /// Bytes of the map ever written to, the ring's memory: at most `17/16 x (most bytes held at once + 2 x the largest sample)`, or
     /// 64 KiB, and never more than `bytes_max` and one largest sample together.
     pub fn touched_bytes(&self) -> usize {
         self.touched_bytes

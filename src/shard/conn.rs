@@ -144,25 +144,21 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
     let mut carry = Vec::new();
     let mut progress = Progress::default();
     let next = loop {
-        let (next, consumed) = match parse(&carry, &mut progress) {
-            Ok(Parsed::Partial) => match read_more(shard, &mut stream, &watch, &mut carry).await {
-                Ok(n) if n > 0 => continue,
+        if carry.is_empty() && !read_more(shard, &mut stream, &watch, &mut carry).await.is_ok_and(|count| count > 0) {
+            return;
+        }
+        let answering = Answering { shard, stream: &mut stream, fd, watch: &watch, peer, is_admin };
+        // On the heap for as long as it is being answered: a request takes kilobytes that a waiting connection must not.
+        let (next, consumed) = match Box::pin(exchange(answering, &carry, &mut progress)).await {
+            Ok(Exchange::Partial) => match read_more(shard, &mut stream, &watch, &mut carry).await {
+                Ok(count) if count > 0 => continue,
                 _ => return,
             },
-            Ok(Parsed::Complete(head, consumed)) => {
-                let mut answering = Answering { shard, stream: &mut stream, fd, watch: &watch, peer, is_admin };
-                match respond::answer(&mut answering, &head).await {
-                    Ok(next) => (next, consumed),
-                    Err(_) => return,
-                }
-            }
-            Err(refused) => {
-                let mut answering = Answering { shard, stream: &mut stream, fd, watch: &watch, peer, is_admin };
-                break answering.refuse_request(refused).await;
-            }
+            Ok(Exchange::Answered { next, consumed }) => (next, consumed),
+            Err(_) => return,
         };
         if !matches!(next, Next::Request) {
-            break Ok(next);
+            break next;
         }
         carry.drain(..consumed);
         watch.channel.set(None);
@@ -170,8 +166,8 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
         // A client that has its next request ready each time must not keep others waiting.
         glommio::executor().yield_if_needed().await;
     };
-    drop(carry);
-    if let Ok(Next::Live { pump, pos, channel }) = next {
+    drop((carry, progress));
+    if let Next::Live { pump, pos, channel } = next {
         watch.enter(Phase::Live, u64::MAX);
         let joined = Joined::new(shard, &pump, channel, fd, pos);
         let live = Live { shard, pump: &pump, watch: &watch, index: joined.index };
@@ -180,6 +176,28 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
         tracing::debug!(channel = id, shard = shard.index, ?ended, "continuous viewer left");
     }
     linger(shard, &watch, &mut stream).await;
+}
+
+/// What became of the bytes that were read.
+enum Exchange {
+    /// They are no whole head yet.
+    Partial,
+    /// A request of this many bytes was answered.
+    Answered { next: Next, consumed: usize },
+}
+
+async fn exchange(mut answering: Answering<'_>, bytes: &[u8], progress: &mut Progress) -> io::Result<Exchange> {
+    match parse(bytes, progress) {
+        Ok(Parsed::Partial) => Ok(Exchange::Partial),
+        Ok(Parsed::Complete(head, consumed)) => {
+            let next = respond::answer(&mut answering, &head).await?;
+            Ok(Exchange::Answered { next, consumed })
+        }
+        Err(refused) => {
+            let next = answering.refuse_request(refused).await?;
+            Ok(Exchange::Answered { next, consumed: bytes.len() })
+        }
+    }
 }
 
 /// Waits for more of a head. A connection between requests gives its buffer back while it waits.
@@ -239,9 +257,8 @@ async fn linger(shard: &Rc<Shard>, watch: &WatchGuard, stream: &mut TcpStream) {
     socket::shutdown_write(stream.as_raw_fd());
     watch.enter(Phase::Lingering, shard.now().mono_us + LINGER_US);
     let mut left = LINGER_BYTES_MAX;
-    let mut sink = [0; 512];
     while left > 0 {
-        match socket::read(stream, &mut sink).await {
+        match socket::discard(stream).await {
             Ok(n) if n > 0 => left = left.saturating_sub(n),
             _ => return,
         }

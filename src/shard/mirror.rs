@@ -74,7 +74,7 @@ impl Mirror {
     }
 
     /// Looks for news. Cheap when there are none: four atomic loads.
-    pub fn check(&self, shard: &Rc<Shard>) {
+    pub fn check(&self, shard: &Rc<Shard>, now_us: u64) {
         let shared = &shard.relay.channels[self.channel as usize].shared;
         let version = shared.version();
         let mut changed = self.seen_view.replace(version) != version;
@@ -87,7 +87,7 @@ impl Mirror {
             self.changed.notify_all();
         }
         for pump in self.pumps.borrow().iter() {
-            pump.check();
+            pump.check(now_us);
         }
     }
 

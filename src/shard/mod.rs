@@ -126,7 +126,7 @@ impl Shard {
     /// Wakes this shard's readers of a channel after its owner published.
     pub fn published(self: &Rc<Self>, channel: u32) {
         if let Some(mirror) = self.mirrors.borrow().get(&channel) {
-            mirror.check(self);
+            mirror.check(self, self.now().mono_us);
         }
     }
 }

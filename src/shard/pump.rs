@@ -11,7 +11,7 @@ use super::notify::Notify;
 use super::place::{Ahead, Place};
 use super::socket::{self, Sent};
 use crate::es::selection::Selection;
-use crate::limits::{PUMP_BATCH, STALL_NULL_MS};
+use crate::limits::{PUMP_BATCH, STALL_NULL_MS, TICK_BUSY_MS};
 use crate::metrics::{Counter, Format, ShardMetrics};
 use crate::package::mpegts::TsShared;
 use std::cell::{Cell, RefCell};
@@ -54,11 +54,21 @@ pub(crate) struct Pump {
     free: RefCell<Vec<ViewerIndex>>,
     count: Cell<usize>,
     seen: Cell<u64>,
+    /// When something was first noticed that is published and not pushed yet, microseconds.
+    waiting_since_us: Cell<Option<u64>>,
+    flush: Flush,
     published_us: Cell<u64>,
     closed: Cell<bool>,
     wake: Notify,
     metrics: Arc<ShardMetrics>,
     sent_bytes: SentBytes,
+}
+
+/// How long published bytes wait for more, so that viewers get fewer and larger sends: what a send costs hardly depends on its size.
+#[derive(Clone, Copy)]
+struct Flush {
+    us: u64,
+    bytes: u64,
 }
 
 /// Where sent bytes are counted beside the shard's metrics.
@@ -76,9 +86,12 @@ impl SentBytes {
 impl Pump {
     /// A pump on a store, with its task running.
     pub fn start(shard: &Rc<Shard>, channel: u32, selection: Selection, ts: Arc<TsShared>) -> Rc<Pump> {
+        let media = &shard.relay.config.media;
         let pump = Rc::new(Pump {
             selection,
             seen: Cell::new(ts.store().published()),
+            waiting_since_us: Cell::default(),
+            flush: Flush { us: media.live_flush_ms * 1_000, bytes: media.live_flush_bytes as u64 },
             ts,
             viewers: RefCell::default(),
             free: RefCell::default(),
@@ -93,9 +106,17 @@ impl Pump {
         pump
     }
 
-    /// Wakes the task when something new is published.
-    pub fn check(&self) {
-        if self.ts.store().published() != self.seen.get() {
+    /// Wakes the task when enough that is new is published, or has waited for long enough.
+    pub fn check(&self, now_us: u64) {
+        let ahead = self.ts.store().published() - self.seen.get();
+        if ahead == 0 {
+            return;
+        }
+        let since_us = self.waiting_since_us.get().unwrap_or(now_us);
+        self.waiting_since_us.set(Some(since_us));
+        // Half a beat of tolerance, for beats are never exactly on time.
+        let is_due = now_us - since_us + TICK_BUSY_MS * 500 >= self.flush.us;
+        if is_due || ahead >= self.flush.bytes {
             self.wake.notify_all();
         }
     }
@@ -247,11 +268,12 @@ impl Pump {
 
 async fn run(shard: Rc<Shard>, pump: Rc<Pump>) {
     loop {
-        if pump.ts.store().published() == pump.seen.get() && !pump.closed.get() {
+        if !pump.closed.get() {
             pump.wake.changed().await;
         }
         let now_us = shard.now().mono_us;
         pump.seen.set(pump.ts.store().published());
+        pump.waiting_since_us.set(None);
         pump.published_us.set(now_us);
         let mut from = 0;
         while pump.push_batch(from, now_us) {

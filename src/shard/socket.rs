@@ -121,3 +121,8 @@ pub(crate) async fn send_all(stream: &mut TcpStream, fd: RawFd, mut bytes: &[u8]
 pub(crate) async fn read(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
     poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, into)).await
 }
+
+/// Reads what is there and drops it; the bytes go through the stack, so that who waits owns no buffer. 0 is the end.
+pub(crate) async fn discard(stream: &mut TcpStream) -> io::Result<usize> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut [0; 4_096])).await
+}

@@ -41,7 +41,7 @@ fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
     owner::poll_all(shard, now);
     let mirrors: Vec<_> = shard.mirrors.borrow().values().cloned().collect();
     for mirror in &mirrors {
-        mirror.check(shard);
+        mirror.check(shard, now.mono_us);
     }
     if now.mono_us.saturating_sub(last_sweep_us.get()) >= SWEEP_MS * 1_000 {
         last_sweep_us.set(now.mono_us);

@@ -344,6 +344,10 @@ impl Player for Dash {
     fn figures(&self) -> &PlayerFigures {
         &self.session.figures
     }
+
+    fn violations(&mut self) -> Vec<Violation> {
+        self.session.violations.as_slice().to_vec()
+    }
 }
 
 /// Where to play: so far behind the end of what is listed; at the beginning of what will not change.

@@ -368,6 +368,10 @@ impl Player for Hls {
     fn figures(&self) -> &PlayerFigures {
         &self.session.figures
     }
+
+    fn violations(&mut self) -> Vec<Violation> {
+        self.session.violations.as_slice().to_vec()
+    }
 }
 
 fn parse(url: &str, body: &[u8]) -> Result<Playlist, String> {

@@ -6,14 +6,18 @@ pub mod abr;
 pub mod buffer;
 pub mod dash;
 pub mod hls;
+pub mod idle;
 pub mod mpd;
+pub mod object;
 pub mod playlist;
 mod session;
 #[cfg(test)]
 mod simulation;
+pub mod stream;
 mod transfer;
 pub mod url;
 
+use crate::result::Violation;
 use std::rc::Rc;
 
 /// Microseconds since the run began.
@@ -35,6 +39,10 @@ pub trait Player {
     fn reads(&self, now: Micros) -> bool;
     /// What it has lived through so far.
     fn figures(&self) -> &PlayerFigures;
+    /// Rules that its content broke, without group and viewer, which the engine puts before. Asked for once, at the end.
+    fn violations(&mut self) -> Vec<Violation> {
+        Vec::new()
+    }
 }
 
 /// One of a player's requests at a time; each lane has a connection of its own, kept alive.

@@ -1,0 +1,248 @@
+//! Runs a scenario: viewers on threads, each pinned to a core, and one result.
+//!
+//! [`worker`]: a thread's loop. [`viewer`]: a player with its lanes. [`connection`]: HTTP/1.1 over a socket; [`response`], [`timers`] and
+//! [`pace`] are its parts without sockets. [`mod@verdict`] judges. [`args`] is the command line and [`table`] what it prints.
+//!
+//! Threads share nothing while they run but a few published totals and the media rates that checked viewers measure. What it deliberately
+//! does not do: close the loop between the server and the arrivals; a slow server does not keep viewers away.
+
+pub mod args;
+pub mod connection;
+pub mod pace;
+pub mod response;
+pub mod table;
+pub mod timers;
+pub mod verdict;
+pub mod viewer;
+pub mod worker;
+
+use crate::arrivals::{Arrival, arrivals};
+use crate::player::idle::Idle;
+use crate::player::object::Object;
+use crate::player::stream::{MediaRate, Stream};
+use crate::player::{FetchKind, Player};
+use crate::procfs::{self, Sampler, SecondSample};
+use crate::result::{HarnessFigures, RunResult, VERSION, Verdict};
+use crate::scenario::{Group, Kind, Reading, Scenario};
+use crate::stats::Stats;
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+use worker::{Worker, WorkerResult};
+
+/// From the threads' creation to the run's first microsecond: all are there by then.
+const LEAD: Duration = Duration::from_millis(50);
+/// Open files that are asked for; what is granted may be less.
+const OPEN_FILES: u64 = 1 << 20;
+
+/// How to run, besides the scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A thread is pinned to each; empty: one thread, wherever the kernel puts it.
+    pub cores: Vec<usize>,
+    /// Process of the server, to be sampled.
+    pub server_pid: Option<u32>,
+    /// Whether to print a line a second.
+    pub progress: bool,
+}
+
+/// What a player is made from.
+pub struct Spec<'a> {
+    pub group: &'a Group,
+    /// Of its channel.
+    pub url: Rc<str>,
+    pub checked: bool,
+    pub seed: u64,
+}
+
+/// Makes the players of a group, given by its index.
+pub type PlayerFactory<'a> = dyn Fn(&Spec<'_>, usize) -> Result<Box<dyn Player>> + Sync + 'a;
+
+/// A thread's totals, for progress lines.
+#[derive(Debug, Default)]
+pub struct Publish {
+    pub viewers: AtomicU64,
+    pub bytes: AtomicU64,
+    pub requests: AtomicU64,
+    pub errors: AtomicU64,
+    pub stalls: AtomicU64,
+}
+
+/// Runs a scenario with the players that its kinds name.
+///
+/// # Errors
+/// A scenario that cannot be run, a target without address, a core that is not there, or a failure of epoll.
+pub fn run(scenario: &Scenario, options: &Options) -> Result<RunResult> {
+    let rates: Vec<Arc<MediaRate>> = scenario.group.iter().map(|group| Arc::new(MediaRate::new(group.kbps))).collect();
+    run_with(scenario, options, &|spec, index| player(spec, &rates[index]))
+}
+
+fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>) -> Result<Box<dyn Player>> {
+    let url = spec.url.clone();
+    Ok(match spec.group.kind {
+        Kind::Ts => Box::new(Stream::new(url, spec.checked, spec.group.kbps, rate.clone())),
+        Kind::Object => Box::new(Object::new(url, FetchKind::Segment, spec.checked)),
+        Kind::Playlist => Box::new(Object::new(url, FetchKind::Playlist, spec.checked)),
+        Kind::Idle => Box::new(Idle::default()),
+        Kind::Hls | Kind::Dash => bail!("not yet: viewers of kind {:?}", spec.group.kind),
+    })
+}
+
+/// The same with other players.
+///
+/// # Errors
+/// As [`run`], and what `factory` returns.
+pub fn run_with(scenario: &Scenario, options: &Options, factory: &PlayerFactory<'_>) -> Result<RunResult> {
+    validate(scenario)?;
+    raise_open_files();
+    let environment = procfs::environment(options.server_pid);
+    let threads = options.cores.len().max(1);
+    let mut parts: Vec<Vec<Arrival>> = vec![Vec::new(); threads];
+    for (index, arrival) in arrivals(scenario).into_iter().enumerate() {
+        parts[index % threads].push(arrival);
+    }
+    let publish: Vec<Publish> = (0..threads).map(|_| Publish::default()).collect();
+    let start = Instant::now() + LEAD;
+    thread::scope(|scope| {
+        let mut running = Vec::with_capacity(threads);
+        for (index, (part, publish)) in parts.into_iter().zip(&publish).enumerate() {
+            let core = options.cores.get(index).copied();
+            let body = move || {
+                core.map_or(Ok(()), pin)?;
+                Worker::new(scenario, part, factory, publish, start)?.run()
+            };
+            running.push(thread::Builder::new().name(format!("viewers:{index}")).spawn_scoped(scope, body)?);
+        }
+        let is_over = || running.iter().any(|thread| thread.is_finished());
+        let sampled = sample(scenario, options, start, &publish, is_over);
+        let mut results = Vec::with_capacity(threads);
+        for thread in running {
+            let result = thread.join().map_err(|_| anyhow::anyhow!("a thread of the harness panicked"))?;
+            results.push(result?);
+        }
+        Ok(collect(scenario, environment, results, sampled?))
+    })
+}
+
+fn validate(scenario: &Scenario) -> Result<()> {
+    ensure!(scenario.duration_s > scenario.warmup_s, "duration_s must be longer than warmup_s");
+    ensure!(!scenario.group.is_empty(), "a scenario needs a group of viewers");
+    ensure!((1..=250).contains(&scenario.source_addresses), "source_addresses is 1 to 250");
+    for group in &scenario.group {
+        ensure!((0.0..=1.0).contains(&group.checked), "group {}: checked is a share, 0 to 1", group.name);
+        ensure!(group.path.starts_with('/'), "group {}: the path begins with /", group.name);
+        if let Reading::Stalls { every_s, for_s } = group.reading {
+            ensure!(every_s > 0.0 && for_s > 0.0, "group {}: stalls need times above 0", group.name);
+        }
+    }
+    Ok(())
+}
+
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: Some(OPEN_FILES), maximum: limit.maximum.map(|maximum| maximum.max(OPEN_FILES)) };
+    // Raising the hard limit is for root; the soft one is for all.
+    if setrlimit(Resource::Nofile, most).is_err() {
+        // Refused, too: running out is counted and makes the run refuse its result.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
+fn pin(core: usize) -> Result<()> {
+    ensure!(core < CpuSet::MAX_CPU, "there is no core {core}");
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))
+}
+
+/// What was sampled while the threads ran.
+struct Sampled {
+    sampler: Sampler,
+    seconds: Vec<SecondSample>,
+}
+
+/// Samples at each full second until the run ends.
+fn sample(
+    scenario: &Scenario,
+    options: &Options,
+    start: Instant,
+    publish: &[Publish],
+    is_over: impl Fn() -> bool,
+) -> Result<Sampled> {
+    thread::sleep(start.saturating_duration_since(Instant::now()));
+    let mut sampled = Sampled { sampler: Sampler::start(options.server_pid)?, seconds: Vec::new() };
+    let mut before = [0; 2];
+    for second in 1..=scenario.duration_s {
+        thread::sleep((start + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
+        sampled.seconds.push(sampled.sampler.second());
+        if second == scenario.warmup_s {
+            // What comes before does not count.
+            sampled.sampler = Sampler::start(options.server_pid)?;
+        }
+        if options.progress {
+            let total =
+                |field: fn(&Publish) -> &AtomicU64| publish.iter().map(|of| field(of).load(Relaxed)).sum::<u64>();
+            let now = [total(|of| &of.bytes), total(|of| &of.requests)];
+            println!(
+                "{second:>4} s  {:>7} viewers  {:>8.1} MB/s  {:>8} requests/s  {:>6} errors  {:>6} stalls",
+                total(|of| &of.viewers),
+                (now[0] - before[0]) as f64 / 1e6,
+                now[1] - before[1],
+                total(|of| &of.errors),
+                total(|of| &of.stalls),
+            );
+            before = now;
+        }
+        if second < scenario.duration_s && is_over() {
+            break;
+        }
+    }
+    Ok(sampled)
+}
+
+fn collect(
+    scenario: &Scenario,
+    environment: crate::result::Environment,
+    results: Vec<WorkerResult>,
+    sampled: Sampled,
+) -> RunResult {
+    let mut stats = Stats::new(scenario.group.len(), scenario.warmup_s * 1_000_000);
+    let mut harness = HarnessFigures { threads: results.len() as u32, ..HarnessFigures::default() };
+    let mut files_exhausted = 0;
+    for result in results {
+        stats.merge(result.stats);
+        harness.cpu_share.push(result.cpu_share);
+        files_exhausted += result.files_exhausted;
+    }
+    let mut seconds = stats.second_figures();
+    for (second, seen) in seconds.iter_mut().zip(sampled.seconds) {
+        second.server_cpu_s = seen.server_cpu_s;
+        second.server_rss_bytes = seen.server_rss_bytes;
+        second.machine_busy_s = seen.machine_busy_s;
+    }
+    harness.lag = stats.lag_figures();
+    harness.ports_exhausted = stats.ports_exhausted;
+    harness.refused = verdict::refused(&harness, files_exhausted);
+    let (server, machine) = sampled.sampler.finish();
+    let names = scenario.group.iter().map(|group| group.name.clone());
+    let mut result = RunResult {
+        version: VERSION,
+        scenario: scenario.clone(),
+        environment,
+        measured_s: (scenario.duration_s - scenario.warmup_s) as f64,
+        groups: names.zip(stats.group_figures()).collect(),
+        server,
+        machine,
+        seconds,
+        harness,
+        violations: stats.violation_figures(),
+        verdict: Verdict::default(),
+    };
+    result.verdict = verdict::verdict(&result);
+    result
+}
