@@ -15,6 +15,7 @@
 
 pub mod arrivals;
 pub mod badserver;
+pub mod check;
 pub mod engine;
 pub mod lab;
 pub mod player;

@@ -2,9 +2,20 @@
 //!
 //! What it deliberately does not do: connect, parse HTTP, or decode.
 
+pub mod abr;
+pub mod buffer;
+pub mod dash;
+pub mod hls;
 pub mod idle;
+pub mod mpd;
 pub mod object;
+pub mod playlist;
+mod session;
+#[cfg(test)]
+mod simulation;
 pub mod stream;
+mod transfer;
+pub mod url;
 
 use crate::result::Violation;
 use std::rc::Rc;
