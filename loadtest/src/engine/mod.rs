@@ -18,6 +18,8 @@ pub mod viewer;
 pub mod worker;
 
 use crate::arrivals::{Arrival, arrivals};
+use crate::player::dash::Dash;
+use crate::player::hls::Hls;
 use crate::player::idle::Idle;
 use crate::player::object::Object;
 use crate::player::stream::{MediaRate, Stream};
@@ -26,14 +28,14 @@ use crate::procfs::{self, Sampler, SecondSample};
 use crate::result::{HarnessFigures, RunResult, VERSION, Verdict};
 use crate::scenario::{Group, Kind, Reading, Scenario};
 use crate::stats::Stats;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use worker::{Worker, WorkerResult};
 
 /// From the threads' creation to the run's first microsecond: all are there by then.
@@ -80,18 +82,22 @@ pub struct Publish {
 /// A scenario that cannot be run, a target without address, a core that is not there, or a failure of epoll.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<RunResult> {
     let rates: Vec<Arc<MediaRate>> = scenario.group.iter().map(|group| Arc::new(MediaRate::new(group.kbps))).collect();
-    run_with(scenario, options, &|spec, index| player(spec, &rates[index]))
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix_us = (since_1970 + LEAD).as_micros() as i64;
+    run_with(scenario, options, &|spec, index| Ok(player(spec, &rates[index], unix_us)))
 }
 
-fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>) -> Result<Box<dyn Player>> {
+/// `unix_us`: the wall clock at the run's start.
+fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>, unix_us: i64) -> Box<dyn Player> {
     let url = spec.url.clone();
-    Ok(match spec.group.kind {
+    match spec.group.kind {
         Kind::Ts => Box::new(Stream::new(url, spec.checked, spec.group.kbps, rate.clone())),
         Kind::Object => Box::new(Object::new(url, FetchKind::Segment, spec.checked)),
         Kind::Playlist => Box::new(Object::new(url, FetchKind::Playlist, spec.checked)),
         Kind::Idle => Box::new(Idle::default()),
-        Kind::Hls | Kind::Dash => bail!("not yet: viewers of kind {:?}", spec.group.kind),
-    })
+        Kind::Hls => Box::new(Hls::new(url, spec.checked, spec.seed).with_epoch(unix_us)),
+        Kind::Dash => Box::new(Dash::new(url, spec.checked, spec.seed).with_epoch(unix_us)),
+    }
 }
 
 /// The same with other players.
