@@ -2,6 +2,8 @@
 //!
 //! What it deliberately does not do: Low-Latency HLS, byte ranges, keys, subtitles, giving up a segment half-way; decode.
 
+#[cfg(test)]
+mod tests;
 mod track;
 
 use super::playlist::{self, Media, Multivariant, Playlist, Variant};
@@ -381,28 +383,4 @@ fn parse(url: &str, body: &[u8]) -> Result<Playlist, String> {
 /// `avc1.640028,mp4a.40.2` without what differs from rung to rung: `avc1`, `mp4a`.
 fn codec_names(codecs: &str) -> Vec<String> {
     codecs.split(',').map(|codec| codec.trim().split('.').next().unwrap_or_default().to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// URLs that a viewer of the golden playlist with audio groups takes, below the entry's folder.
-    fn chosen(checked: bool, seed: u64) -> Vec<String> {
-        let mut hls = Hls::new("http://h/one/x.m3u8".into(), checked, seed);
-        let text = include_str!("../../../tests/golden/multivariant-groups.m3u8");
-        let Ok(Playlist::Multivariant(multivariant)) = playlist::parse("http://h/one/x.m3u8", text) else { panic!() };
-        hls.choose(multivariant).iter().map(|url| url.replace("http://h/one/1795400000/", "")).collect()
-    }
-
-    #[test]
-    fn takes_the_default_audio_of_the_first_variant() {
-        assert_eq!(chosen(false, 7), ["v0/media.m3u8", "a1/media.m3u8"]);
-    }
-
-    #[test]
-    fn checked_viewers_take_every_rendition_among_them() {
-        let all: std::collections::BTreeSet<String> = (0..60).map(|seed| chosen(true, seed)[1].clone()).collect();
-        assert_eq!(all.len(), 6, "{all:?}");
-    }
 }
