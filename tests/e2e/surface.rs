@@ -118,12 +118,13 @@ fn head_answers_from_rules_and_opens_no_origin() {
     let mut client = relay.connect();
     let (hls, dash, ts) = ("application/vnd.apple.mpegurl", "application/dash+xml", "video/mp2t");
     for (path, media_type, caching, varies) in [
-        ("/relay/channel/live/stream.ts", ts, "no-store", false),
+        ("/relay/channel/live/stream.ts", ts, "no-store", true),
         ("/relay/channel/live/index.m3u8", hls, "no-store", true),
-        ("/relay/channel/live/index.m3u8?format=hls-ts", hls, "public, max-age=1", false),
+        ("/relay/channel/live/index.m3u8?format=hls-ts", hls, "no-store", true),
         ("/relay/channel/live/stream?format=hls", hls, "no-store", true),
-        ("/relay/channel/live/manifest.mpd", dash, "public, max-age=1", false),
+        ("/relay/channel/live/manifest.mpd", dash, "no-store", true),
     ] {
+        // What is made of the source depends on the client, and a closed channel's source is not known.
         let answer = client.request("HEAD", path, "").expect(200);
         assert_eq!(answer.field("content-type"), Some(media_type), "{path}");
         assert_decided(&answer, caching, varies);
