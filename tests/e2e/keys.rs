@@ -47,6 +47,8 @@ const SEEN_BY: &[(&str, &str)] = &[
     ("transcode.auto", "variants::what_a_browser_does_not_decode_is_made_for_it"),
     ("limits.connections_per_shard", "keys::limits_of_connections"),
     ("limits.connections_per_address", "keys::limits_of_connections"),
+    ("media.live_flush_ms", "keys::continuous_viewers_get_fewer_and_larger_sends"),
+    ("media.live_flush_bytes", "keys::continuous_viewers_get_fewer_and_larger_sends"),
     ("limits.request_head_ms", "surface::a_dripped_head_is_read_and_one_that_takes_too_long_is_cut"),
     ("limits.pinned_blocks_per_channel", "slow_viewers::segment_readers_that_pin_too_much_are_cut"),
 ];
@@ -243,6 +245,37 @@ fn segments_after_return(video_samples: usize, audio_samples: usize) -> usize {
     let found = player.reload().segments.len();
     assert_eq!(relay.metric("millrace_origin_connections_total", ""), 1.0);
     found
+}
+
+#[test]
+fn continuous_viewers_get_fewer_and_larger_sends() {
+    let at_once = receipts(0, 1 << 20);
+    // Three seconds of pictures alone are 75.
+    assert!(at_once > 40, "{at_once} receipts with no wait");
+    let by_time = receipts(500, 1 << 20);
+    assert!(by_time < 25, "{by_time} receipts with a wait of half a second");
+    // The demo's 1.1 Mb/s fill 8 KiB sixteen times a second.
+    let by_bytes = receipts(500, 8 << 10);
+    assert!((26..at_once).contains(&by_bytes), "{by_bytes} receipts of 8 KiB, {at_once} with no wait");
+}
+
+/// How often a continuous viewer gets something within three seconds.
+fn receipts(flush_ms: u64, flush_bytes: usize) -> usize {
+    let mut setup = Setup::new();
+    setup.key("media.live_flush_ms", flush_ms).key("media.live_flush_bytes", flush_bytes);
+    let relay = setup.channel("live", &origin::warm_url(origin::own_channel())).start();
+    let mut viewer = relay.stream("live");
+    // What it begins with comes at once.
+    let settled = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < settled {
+        viewer.take(usize::MAX).expect("the stream goes on");
+    }
+    let (begun, mut count) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(3) {
+        viewer.take(usize::MAX).expect("the stream goes on");
+        count += 1;
+    }
+    count
 }
 
 #[test]
