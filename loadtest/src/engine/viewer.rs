@@ -266,6 +266,14 @@ impl Viewer {
 
     /// Counts what the player lived through since it was looked at last.
     fn account(&mut self, io: &mut Io, now: Micros) {
+        if self.arrival.checked {
+            for sighting in self.player.take_sightings() {
+                if let Some(violation) = io.identity.see_sighting(&sighting) {
+                    let place = format!("{} {}", io.group_name(self.arrival.group), self.arrival.number);
+                    io.stats.violation(violation, &place);
+                }
+            }
+        }
         let (group, figures, seen) = (self.arrival.group, self.player.figures(), &mut self.seen);
         if (figures.stalls, figures.rebuffer_us) != (seen.stalls, seen.rebuffer_us)
             || figures.rebuffers != seen.rebuffers

@@ -86,11 +86,6 @@ impl Dash {
         self.session.violations.as_slice()
     }
 
-    /// Segments that a checked viewer got since it was last asked, the newest at least, for [`crate::check::identity::Identity`].
-    pub fn take_sightings(&mut self) -> Vec<Sighting> {
-        self.session.take_sightings()
-    }
-
     /// How often it fell out of what is listed and went back to live.
     pub fn jumps(&self) -> u64 {
         self.jumps
@@ -343,6 +338,10 @@ impl Player for Dash {
 
     fn figures(&self) -> &PlayerFigures {
         &self.session.figures
+    }
+
+    fn take_sightings(&mut self) -> Vec<Sighting> {
+        self.session.take_sightings()
     }
 
     fn violations(&mut self) -> Vec<Violation> {

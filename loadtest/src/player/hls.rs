@@ -58,11 +58,6 @@ impl Hls {
         self.session.violations.as_slice()
     }
 
-    /// Segments that a checked viewer got since it was last asked, the newest at least, for [`crate::check::identity::Identity`].
-    pub fn take_sightings(&mut self) -> Vec<Sighting> {
-        self.session.take_sightings()
-    }
-
     /// How often it fell out of the playlist and went back to live.
     pub fn jumps(&self) -> u64 {
         self.jumps
@@ -369,6 +364,10 @@ impl Player for Hls {
 
     fn figures(&self) -> &PlayerFigures {
         &self.session.figures
+    }
+
+    fn take_sightings(&mut self) -> Vec<Sighting> {
+        self.session.take_sightings()
     }
 
     fn violations(&mut self) -> Vec<Violation> {

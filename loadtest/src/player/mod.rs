@@ -17,6 +17,7 @@ pub mod stream;
 mod transfer;
 pub mod url;
 
+use crate::check::Sighting;
 use crate::result::Violation;
 use std::rc::Rc;
 
@@ -41,6 +42,10 @@ pub trait Player {
     fn figures(&self) -> &PlayerFigures;
     /// Rules that its content broke, without group and viewer, which the engine puts before. Asked for once, at the end.
     fn violations(&mut self) -> Vec<Violation> {
+        Vec::new()
+    }
+    /// Segments that a checked viewer got since it was last asked: the same for all, whoever asks.
+    fn take_sightings(&mut self) -> Vec<Sighting> {
         Vec::new()
     }
 }

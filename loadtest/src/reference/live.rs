@@ -3,8 +3,10 @@
 //! One send per viewer and chunk, also when a chunk is late: how large sends are is the recording's choice. Whoever joins gets the chunks from
 //! then on, with nothing from before. At its end the recording begins anew; the bytes are not looked at, so the stream jumps there.
 //!
-//! Sleeping is the timeout of `epoll_pwait2`, which is in nanoseconds: a timerfd would be no more exact (both are high-resolution timers once
-//! the timer slack is 1 ns, which [`serve`] sets) and cost one `timerfd_settime` more per chunk.
+//! Sleeping is the timeout of `epoll_pwait2`, which is in nanoseconds, with the timer slack at 1 ns. A timerfd rests on the same
+//! high-resolution timers, but costs one `timerfd_settime` and one event more per chunk.
+//!
+//! A server that is held up for long says so on standard error, the only thing it says while it serves, and goes on later: see [`LATE_MAX`].
 //!
 //! A client that closes its sending half is taken for gone.
 
@@ -25,6 +27,9 @@ use std::time::{Duration, Instant};
 
 /// A viewer that is further behind is cut.
 pub const BEHIND_BYTES_MAX: u64 = 8 << 20;
+
+/// A server that is later than this (too many viewers, or a core that is not its own) gives up on the recorded moments, and says so.
+pub const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// What [`serve`] is told.
 #[derive(Clone, Debug)]
@@ -62,7 +67,12 @@ pub fn serve(config: &Config, on_listening: impl FnOnce(SocketAddr)) -> Result<(
                 Source::Connection(fd) => audience.advance(fd, event.flags, &timeline, &mut received),
             }
         }
-        if started.elapsed() >= timeline.due() {
+        let now = started.elapsed();
+        if now >= timeline.due() {
+            if let Some(late) = timeline.hold_up(now) {
+                // What is measured meanwhile is not the floor, so whoever measures has to see it.
+                eprintln!("held up: {} ms late, the timeline goes on from here", late.as_millis());
+            }
             audience.send_next(&mut timeline);
         }
     }
@@ -78,18 +88,31 @@ pub struct Timeline<'r> {
     laps: u64,
     /// The position behind the last chunk that was due.
     released: u64,
+    /// By how much everything is later than recorded.
+    delay: Duration,
 }
 
 impl<'r> Timeline<'r> {
     /// At its start, with nothing released.
     pub fn new(recording: &'r Recording) -> Self {
-        Self { recording, next: 0, laps: 0, released: 0 }
+        Self { recording, next: 0, laps: 0, released: 0, delay: Duration::ZERO }
     }
 
     /// When the next chunk is due, from the start of the timeline.
     pub fn due(&self) -> Duration {
         let at_us = self.recording.chunks()[self.next].at_us;
-        Duration::from_micros(self.laps * self.recording.duration_us() + at_us)
+        self.delay + Duration::from_micros(self.laps * self.recording.duration_us() + at_us)
+    }
+
+    /// Moves all that is still to come when the next chunk is more than [`LATE_MAX`] late at `now`: by how much. Sent at once it would be a burst
+    /// that cuts viewers for what the server did.
+    pub fn hold_up(&mut self, now: Duration) -> Option<Duration> {
+        let late = now.saturating_sub(self.due());
+        if late <= LATE_MAX {
+            return None;
+        }
+        self.delay += late;
+        Some(late)
     }
 
     /// The position behind all that is released, which is where a viewer joins.
@@ -285,6 +308,20 @@ mod tests {
         }
         assert_eq!(seen, [(5, 0, "abc"), (40, 3, "de"), (105, 5, "abc"), (140, 8, "de"), (205, 10, "abc")]);
         assert_eq!(timeline.released(), 13);
+    }
+
+    #[test]
+    fn a_long_hold_up_moves_all_that_is_to_come() {
+        let ms = Duration::from_millis;
+        let recording = Recording::new([(0, &b"a"[..]), (40_000, b"b")], 100_000).unwrap();
+        let mut timeline = Timeline::new(&recording);
+        assert_eq!(timeline.hold_up(ms(250)), None);
+        timeline.release();
+        assert_eq!(timeline.due(), ms(40));
+        assert_eq!(timeline.hold_up(ms(341)), Some(ms(301)));
+        assert_eq!(timeline.due(), ms(341));
+        timeline.release();
+        assert_eq!(timeline.due(), ms(401));
     }
 
     #[test]
