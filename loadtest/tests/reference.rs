@@ -106,7 +106,8 @@ fn an_empty_file_and_no_file_are_errors() {
 fn all_viewers_get_the_same_bytes_at_their_moments() {
     let recording = sample_recording();
     let (address, started) = serve_live("same", &recording);
-    let viewers: Vec<_> = (0..20).map(|_| thread::spawn(move || read_timed(&mut ask_live(address), 3 * SAMPLE_BYTES, started))).collect();
+    let viewers: Vec<_> =
+        (0..20).map(|_| thread::spawn(move || read_timed(&mut ask_live(address), 3 * SAMPLE_BYTES, started))).collect();
     let viewers: Vec<_> = viewers.into_iter().map(|viewer| viewer.join().unwrap()).collect();
     let jitter_us = |arrivals| {
         let lateness_us = lateness_us(&recording, arrivals);
