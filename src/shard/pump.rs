@@ -108,14 +108,15 @@ impl Pump {
 
     /// Wakes the task when enough that is new is published, or has waited for long enough.
     pub fn check(&self, now_us: u64) {
-        let ahead = self.ts.store().published() - self.seen.get();
+        let ahead = self.ts.store().published().saturating_sub(self.seen.get());
         if ahead == 0 {
             return;
         }
         let since_us = self.waiting_since_us.get().unwrap_or(now_us);
         self.waiting_since_us.set(Some(since_us));
         // Half a beat of tolerance, for beats are never exactly on time.
-        let is_due = now_us - since_us + TICK_BUSY_MS * 500 >= self.flush.us;
+        // A beat may carry an older time than what was published within it.
+        let is_due = now_us.saturating_sub(since_us) + TICK_BUSY_MS * 500 >= self.flush.us;
         if is_due || ahead >= self.flush.bytes {
             self.wake.notify_all();
         }
