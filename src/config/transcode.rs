@@ -111,15 +111,19 @@ pub struct ResolvedProfile {
 impl Config {
     /// The built-in profiles that the config does not replace, and its own, in that order.
     pub fn resolved_profiles(&self) -> Vec<ResolvedProfile> {
-        let all = self.all_profiles();
-        let plain: Vec<ResolvedProfile> = all.iter().filter_map(single).collect();
+        let (all, plain) = (self.all_profiles(), self.single_profiles());
         all.iter().filter_map(|profile| single(profile).or_else(|| ladder(profile, &plain))).collect()
     }
 
     /// What `[transcode.codec]` says.
     pub fn codec_encodings(&self) -> Vec<Encoding> {
-        let plain: Vec<ResolvedProfile> = self.all_profiles().iter().filter_map(single).collect();
+        let plain = self.single_profiles();
         self.transcode.codec.iter().filter_map(|(codec, profile)| encoding_of(codec, profile, &plain)).collect()
+    }
+
+    /// Those that are no ladder.
+    fn single_profiles(&self) -> Vec<ResolvedProfile> {
+        self.all_profiles().iter().filter_map(single).collect()
     }
 
     fn all_profiles(&self) -> Vec<Profile> {
@@ -210,7 +214,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
         let what = format!("{} profiles are too many", config.profiles.len());
         problems.push(Problem::new("profile", what, format!("keep {}", limits::PROFILES_MAX)));
     }
-    let plain: Vec<ResolvedProfile> = config.all_profiles().iter().filter_map(single).collect();
+    let plain = config.single_profiles();
     for (codec, profile) in &config.transcode.codec {
         if encoding_of(codec, profile, &plain).is_none() {
             let what = format!("`{profile}` is no profile that encodes to {codec}");
@@ -230,6 +234,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
             find("name", format!("`{}` cannot name a profile", profile.name), remedy);
         }
         check_codecs(profile, &mut find);
+        check_unused(profile, &mut find);
         check_numbers(profile, &mut find);
         check_rungs(profile, &known, &mut find);
         if !profile.rungs.is_empty() && !has_own_ladder && RUNGS.contains(&profile.name.as_str()) {
@@ -253,6 +258,13 @@ fn check_codecs(profile: &Profile, find: &mut impl FnMut(&str, String, String)) 
             find(key, format!("`{value}` cannot be encoded to"), format!("use {}, copy or none", names.join(", ")));
         }
     }
+    if profile.video.as_deref() == Some("none") && profile.audio.as_deref() == Some("none") {
+        find("audio", "neither picture nor sound".into(), "take one of them".into());
+    }
+}
+
+/// Whatever says how a kind of track is encoded that is not encoded.
+fn check_unused(profile: &Profile, find: &mut impl FnMut(&str, String, String)) {
     let is_set = [
         ("video", "height", profile.height.is_some()),
         ("video", "fps", profile.fps.is_some()),
@@ -273,9 +285,6 @@ fn check_codecs(profile: &Profile, find: &mut impl FnMut(&str, String, String)) 
             format!("says how {kind} is encoded, and it is not"),
             format!("give {kind} a codec, or leave this out"),
         );
-    }
-    if profile.video.as_deref() == Some("none") && profile.audio.as_deref() == Some("none") {
-        find("audio", "neither picture nor sound".into(), "take one of them".into());
     }
 }
 

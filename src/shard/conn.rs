@@ -143,17 +143,18 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
     let watch = shard.deadlines.watch(fd, Phase::Idle, shard.now().mono_us + keepalive_us);
     let mut carry = Vec::new();
     let mut progress = Progress::default();
+    let mut is_partial = true;
     let next = loop {
-        if carry.is_empty() && !read_more(shard, &mut stream, &watch, &mut carry).await.is_ok_and(|count| count > 0) {
+        if is_partial && !read_more(shard, &mut stream, &watch, &mut carry).await.is_ok_and(|count| count > 0) {
             return;
         }
         let answering = Answering { shard, stream: &mut stream, fd, watch: &watch, peer, is_admin };
         // On the heap for as long as it is being answered: a request takes kilobytes that a waiting connection must not.
         let (next, consumed) = match Box::pin(exchange(answering, &carry, &mut progress)).await {
-            Ok(Exchange::Partial) => match read_more(shard, &mut stream, &watch, &mut carry).await {
-                Ok(count) if count > 0 => continue,
-                _ => return,
-            },
+            Ok(Exchange::Partial) => {
+                is_partial = true;
+                continue;
+            }
             Ok(Exchange::Answered { next, consumed }) => (next, consumed),
             Err(_) => return,
         };
@@ -161,6 +162,7 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
             break next;
         }
         carry.drain(..consumed);
+        is_partial = carry.is_empty();
         watch.channel.set(None);
         watch.enter(Phase::Idle, shard.now().mono_us + keepalive_us);
         // A client that has its next request ready each time must not keep others waiting.

@@ -115,7 +115,6 @@ impl Pump {
         let since_us = self.waiting_since_us.get().unwrap_or(now_us);
         self.waiting_since_us.set(Some(since_us));
         // Half a beat of tolerance, for beats are never exactly on time.
-        // A beat may carry an older time than what was published within it.
         let is_due = now_us.saturating_sub(since_us) + TICK_BUSY_MS * 500 >= self.flush.us;
         if is_due || ahead >= self.flush.bytes {
             self.wake.notify_all();

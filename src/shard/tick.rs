@@ -39,6 +39,8 @@ fn beat(shard: &Rc<Shard>, last_sweep_us: &Cell<u64>) {
         }
     }
     owner::poll_all(shard, now);
+    // Anew: sessions have published since, and told mirrors when.
+    let now = shard.now();
     let mirrors: Vec<_> = shard.mirrors.borrow().values().cloned().collect();
     for mirror in &mirrors {
         mirror.check(shard, now.mono_us);

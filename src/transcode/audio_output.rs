@@ -165,7 +165,7 @@ impl AudioOutput {
             sink.reconfigured(self.id);
         }
         let resampler = Resampler::new(&encoder)?;
-        let at = (i128::from(pts) * i128::from(sample_rate) / 90_000) as i64;
+        let at = samples(pts, sample_rate);
         self.chain = Some(Chain { encoder, resampler, next: self.end.map_or(at, |end| at.max(end.at)) });
         self.breaks.retain(|at| *at > pts);
         Ok(())
@@ -262,8 +262,8 @@ impl AudioOutput {
 impl Chain {
     /// Brings the queue to where a frame with this PTS belongs; false when time broke.
     fn place(&mut self, pts: i64) -> Result<bool, AvError> {
-        let rate = i64::from(self.encoder.settings().sample_rate);
-        let at = (i128::from(pts) * i128::from(rate) / 90_000) as i64;
+        let sample_rate = self.encoder.settings().sample_rate;
+        let (rate, at) = (i64::from(sample_rate), samples(pts, sample_rate));
         // Where it would come to lie if it just followed.
         let expected = self.next + self.resampler.queued() as i64 + self.resampler.delay();
         match fit(at - expected, rate) {
@@ -298,6 +298,10 @@ fn fit(late: i64, rate: i64) -> Fit {
         late if late > 0 => Fit::Hole(late),
         late => Fit::Overlaps(-late),
     }
+}
+
+fn samples(ticks: i64, rate: u32) -> i64 {
+    (i128::from(ticks) * i128::from(rate) / 90_000) as i64
 }
 
 fn ticks(samples: i64, rate: u32) -> i64 {

@@ -126,16 +126,6 @@ impl Resampler {
         Ok(Some(&self.frame))
     }
 
-    /// Drops all that is queued or half resampled.
-    pub fn clear(&mut self) {
-        // SAFETY: both are null or ours; freeing sets null.
-        unsafe {
-            ff::av_audio_fifo_reset(self.fifo);
-            ff::swr_free(&mut self.swr);
-        }
-        self.from = None;
-    }
-
     fn set_up(&mut self, shape: &SoundShape) -> Result<(), AvError> {
         let format = shape.sample_format().ok_or_else(|| AvError::new("resampling", "an unknown sample format"))?;
         self.from = None;

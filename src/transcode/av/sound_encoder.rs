@@ -112,11 +112,6 @@ impl SoundEncoder {
         usize::try_from(self.encoder.context().frame_size).ok().filter(|size| *size > 0).unwrap_or(1_024)
     }
 
-    /// Samples that the encoder puts in front of the first one it is given.
-    pub fn delay_samples(&self) -> i64 {
-        self.encoder.context().initial_padding.max(0).into()
-    }
-
     pub(super) fn context(&self) -> &ff::AVCodecContext {
         self.encoder.context()
     }
