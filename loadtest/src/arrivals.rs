@@ -3,6 +3,7 @@
 //! Open loop: a viewer comes when it is due, whatever became of those before it. What it deliberately does not do: know threads or a clock.
 
 use crate::player::Micros;
+use crate::random::Random;
 use crate::scenario::{Arrivals, Group, Scenario};
 
 /// One viewer to come.
@@ -93,36 +94,6 @@ impl Channels {
     pub fn draw(&self, random: &mut Random) -> u64 {
         let at = random.uniform();
         (self.cumulative.partition_point(|upto| *upto <= at).min(self.cumulative.len() - 1) + 1) as u64
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on each machine.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// All numbers follow from `seed`.
-    pub fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    /// Evenly over all values.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 up to, but not including, 1.
-    pub fn uniform(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Exponentially distributed with mean 1.
-    pub fn exponential(&mut self) -> f64 {
-        -(1.0 - self.uniform()).ln()
     }
 }
 

@@ -21,6 +21,7 @@ pub mod lab;
 pub mod player;
 pub mod procfs;
 pub mod proxy;
+pub mod random;
 pub mod reference;
 pub mod report;
 pub mod result;

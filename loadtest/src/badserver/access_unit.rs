@@ -5,6 +5,8 @@
 //!
 //! What it deliberately does not do: anything a decoder could show.
 
+use crate::random::{Random, mix};
+
 /// Microseconds of a picture: 25 a second.
 pub const FRAME_US: u64 = 40_000;
 /// Pictures of a GOP, the first a key picture: 2 s.
@@ -133,10 +135,9 @@ impl Source {
 
     /// Fills up to `length` with bytes from 1 to 254 that depend on the seed and on `index` alone.
     fn fill(&self, index: u64, bytes: &mut Vec<u8>, length: usize) {
-        let mut state = mix(self.seed ^ mix(index));
+        let mut random = Random::new(mix(self.seed ^ mix(index)));
         while bytes.len() < length {
-            state = state.wrapping_add(GOLDEN_RATIO_64);
-            bytes.extend(mix(state).to_le_bytes().map(|byte| byte.clamp(1, 254)));
+            bytes.extend(random.next_u64().to_le_bytes().map(|byte| byte.clamp(1, 254)));
         }
         bytes.truncate(length);
     }
@@ -203,16 +204,6 @@ fn slice_header(frame: u64) -> [u8; 4] {
     // dec_ref_pic_marking, slice_qp_delta 0
     let idr_pic_id = if (frame / GOP_FRAMES).is_multiple_of(2) { 0b0100_1111 } else { 0b0010_0011 };
     [0x65, 0x88, 0x80, idr_pic_id]
-}
-
-/// Step of SplitMix64 (Steele, Lea and Flood 2014): the golden ratio of 2^64.
-const GOLDEN_RATIO_64: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Output function of SplitMix64.
-fn mix(state: u64) -> u64 {
-    let state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ state >> 31
 }
 
 #[cfg(test)]

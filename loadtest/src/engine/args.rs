@@ -5,7 +5,7 @@
 use crate::engine::{Options, run, table::Table};
 use crate::scenario::{Group, Kind, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ pub struct RunArgs {
     scenario: Option<PathBuf>,
     /// What viewers are, without a scenario.
     #[arg(long, value_enum, conflicts_with = "scenario", requires = "path")]
-    kind: Option<KindArg>,
+    kind: Option<Kind>,
     /// Path below the target, with {n} for a channel's number.
     #[arg(long, requires = "kind")]
     path: Option<String>,
@@ -42,17 +42,6 @@ pub struct RunArgs {
     /// Where to write the result as JSON, - for standard output in place of the table.
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-/// [`Kind`] on a command line.
-#[derive(Clone, Copy, ValueEnum)]
-enum KindArg {
-    Ts,
-    Hls,
-    Dash,
-    Object,
-    Playlist,
-    Idle,
 }
 
 /// Runs, prints and writes what was asked for. Exit code 1: the verdict is not passed; 2: the harness refuses its own result.
@@ -93,7 +82,7 @@ fn scenario(args: &RunArgs) -> Result<Scenario> {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             toml::from_str(&text).with_context(|| format!("{} is no scenario", file.display()))?
         }
-        (None, Some(kind), Some(path)) => quick(kind.into(), path)?,
+        (None, Some(kind), Some(path)) => quick(kind, path)?,
         _ => bail!("either a scenario or --kind and --path"),
     };
     if let Some(target) = &args.target {
@@ -124,19 +113,6 @@ fn share_out(groups: &mut [Group], viewers: u32) {
     for group in groups {
         let share = u64::from(group.viewers) * u64::from(viewers) / all.max(1);
         group.viewers = share.max(1) as u32;
-    }
-}
-
-impl From<KindArg> for Kind {
-    fn from(kind: KindArg) -> Kind {
-        match kind {
-            KindArg::Ts => Kind::Ts,
-            KindArg::Hls => Kind::Hls,
-            KindArg::Dash => Kind::Dash,
-            KindArg::Object => Kind::Object,
-            KindArg::Playlist => Kind::Playlist,
-            KindArg::Idle => Kind::Idle,
-        }
     }
 }
 

@@ -5,12 +5,13 @@
 
 mod answers;
 
-use crate::arrivals::{Arrival, Random};
+use crate::arrivals::Arrival;
 use crate::engine::connection::{Connection, Exchange, split_url, write_request};
 use crate::engine::io::Io;
 use crate::engine::pace::Pace;
 use crate::engine::timers::NEVER;
 use crate::player::{Action, End, Fetch, FetchKind, LANES_MAX, Lane, Micros, Player};
+use crate::random::Random;
 use crate::scenario::Reading;
 use answers::end_of;
 use rustix::event::epoll::EventFlags;

@@ -3,12 +3,13 @@
 //! Sockets are registered once, edge-triggered: pausing a reader and going on costs no system call. No event allocates. What it deliberately
 //! does not do: know players; a [`PlayerFactory`] makes them.
 
-use crate::arrivals::{Arrival, Channels, Random};
+use crate::arrivals::{Arrival, Channels};
 use crate::engine::io::{Io, unpack};
 use crate::engine::timers::{NEVER, Timers};
 use crate::engine::viewer::{Viewer, next_zap};
 use crate::engine::{PlayerFactory, Publish, Spec};
 use crate::player::Micros;
+use crate::random::Random;
 use crate::scenario::{Arrivals, Scenario};
 use crate::stats::Stats;
 use anyhow::{Context, Result};

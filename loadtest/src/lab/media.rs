@@ -1,5 +1,6 @@
 //! What the servers of an experiment serve: a TS file of constant rate, made by ffmpeg, and what the relay makes of it.
 
+use crate::player::url;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -59,7 +60,7 @@ pub fn media_playlist(addr: SocketAddr, channel: &str) -> Result<(String, String
     let entry = format!("/relay/channel/{channel}/index.m3u8?format=hls-ts");
     let text = String::from_utf8(get(addr, &entry)?).context("a playlist that is no text")?;
     let uri = text.lines().find(|line| line.ends_with(".m3u8")).context("the multivariant playlist names none")?;
-    let path = resolve(&entry, uri);
+    let path = resolve(&entry, uri).context("the media playlist lies elsewhere")?;
     let text = String::from_utf8(get(addr, &path)?).context("a playlist that is no text")?;
     Ok((path, text))
 }
@@ -67,21 +68,14 @@ pub fn media_playlist(addr: SocketAddr, channel: &str) -> Result<(String, String
 /// Path of the newest segment in a media playlist that lies at `path`.
 pub fn newest_segment(path: &str, playlist: &str) -> Option<String> {
     let uri = playlist.lines().rfind(|line| !line.starts_with('#') && !line.is_empty())?;
-    Some(resolve(path, uri))
+    resolve(path, uri)
 }
 
-/// A relative path against the one of its playlist (RFC 3986 5.2.4).
-fn resolve(base: &str, relative: &str) -> String {
-    let mut segments: Vec<&str> = base.split('/').collect();
-    segments.pop();
-    for segment in relative.split('/') {
-        match segment {
-            ".." => drop(segments.pop()),
-            "." => {}
-            other => segments.push(other),
-        }
-    }
-    segments.join("/")
+/// The path that a reference means in a playlist that lies at `path`, on the same server.
+fn resolve(path: &str, reference: &str) -> Option<String> {
+    const SERVER: &str = "http://relay";
+    let url = url::resolve(&format!("{SERVER}{path}"), reference)?;
+    url.strip_prefix(SERVER).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::transfer::{Done, Failure, Purpose, Transfers};
 use super::{Action, Body, Lane, Micros, PlayerFigures};
 use crate::check::segment::{Seen, SegmentCheck};
 use crate::check::{Sighting, Violations};
+use crate::random::Random;
 use std::rc::Rc;
 
 /// Media that a viewer keeps ahead at most.
@@ -89,7 +90,7 @@ pub(super) struct Session {
     sightings: Vec<Sighting>,
     arrived: Option<Micros>,
     tracks: Vec<Track>,
-    random: u64,
+    random: Random,
 }
 
 impl Retry {
@@ -114,7 +115,7 @@ impl Session {
             sightings: Vec::new(),
             arrived: None,
             tracks: Vec::new(),
-            random: seed,
+            random: Random::new(seed),
         }
     }
 
@@ -135,13 +136,9 @@ impl Session {
         self.tracks.len()
     }
 
-    /// Uniform below `bound` (at least 1), by splitmix64.
+    /// Uniform below `bound` (at least 1).
     pub fn random(&mut self, bound: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ mixed >> 31) % bound.max(1) as u64) as usize
+        self.random.below(bound as u64) as usize
     }
 
     /// Three quarters to five quarters: viewers that failed together do not come back together.

@@ -6,6 +6,7 @@
 //!
 //! What it deliberately does not do: packet loss and reordering. Below TCP both show as delay, which is what latency, jitter and stalls are.
 
+use crate::random::Random;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,7 @@ pub struct Hazards {
     /// Most bytes of one write.
     pub slice_bytes: Option<usize>,
     /// What jitter is drawn from.
-    pub chance: Chance,
+    pub chance: Random,
 }
 
 /// The end of a connection that is planned.
@@ -180,12 +181,12 @@ impl Faults {
 
     /// What the faults come to for connection `number`, which began `start` after the proxy did. The same seed and number give the same.
     pub fn plan(&self, number: u64, start: Duration) -> Plan {
-        let mut chance = Chance::of_connection(self.seed, number);
+        let mut chance = of_connection(self.seed, number);
         // Everything is drawn whether it is used or not, or one fault more would move all others.
-        let refuse = chance.share() < self.refuse_probability;
-        let cut = self.cut(chance.share(), chance.share());
-        let stalls = Chance(chance.draw());
-        let [jitter_down, jitter_up] = [(); 2].map(|()| Chance(chance.draw()));
+        let refuse = chance.uniform() < self.refuse_probability;
+        let cut = self.cut(chance.uniform(), chance.uniform());
+        let stalls = Random::new(chance.next_u64());
+        let [jitter_down, jitter_up] = [(); 2].map(|()| Random::new(chance.next_u64()));
         let hazards = |jitter| Hazards {
             latency: Duration::from_millis(self.latency_ms),
             jitter: Duration::from_millis(self.jitter_ms),
@@ -229,13 +230,13 @@ impl Faults {
 pub struct Stalls {
     every: Duration,
     length: Duration,
-    chance: Chance,
+    chance: Random,
     /// Start of the stall that is on or comes next.
     start: Duration,
 }
 
 impl Stalls {
-    fn new(connection_start: Duration, every_s: f64, length_ms: u64, chance: Chance) -> Self {
+    fn new(connection_start: Duration, every_s: f64, length_ms: u64, chance: Random) -> Self {
         let (every, length) = (Duration::from_secs_f64(every_s), Duration::from_millis(length_ms));
         let mut stalls = Stalls { every, length, chance, start: connection_start };
         stalls.start = connection_start + stalls.interval();
@@ -252,37 +253,13 @@ impl Stalls {
     }
 
     fn interval(&mut self) -> Duration {
-        self.every.mul_f64(1.0 - STALL_SPREAD + 2.0 * STALL_SPREAD * self.chance.share())
+        self.every.mul_f64(1.0 - STALL_SPREAD + 2.0 * STALL_SPREAD * self.chance.uniform())
     }
 }
 
-/// Random numbers from a seed: splitmix64, which is enough for choices and needs no crate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Chance(u64);
-
-impl Chance {
-    /// Numbers from `seed`.
-    pub fn new(seed: u64) -> Self {
-        Chance(seed)
-    }
-
-    /// Numbers for connection `number` under `seed`.
-    fn of_connection(seed: u64, number: u64) -> Self {
-        Chance(Chance(seed).draw() ^ Chance(number).draw().rotate_left(32))
-    }
-
-    /// The next number, any u64.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// The next number, from 0 to less than 1.
-    pub fn share(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
-    }
+/// Numbers for connection `number` under `seed`.
+fn of_connection(seed: u64, number: u64) -> Random {
+    Random::new(Random::new(seed).next_u64() ^ Random::new(number).next_u64().rotate_left(32))
 }
 
 #[cfg(test)]
@@ -354,7 +331,7 @@ mod tests {
     #[test]
     fn stalls_come_every_so_often_and_last_as_long() {
         let ms = Duration::from_millis;
-        let mut stalls = Stalls::new(ms(500), 1.0, 100, Chance(1));
+        let mut stalls = Stalls::new(ms(500), 1.0, 100, Random::new(1));
         let is_stalled: Vec<bool> = (0..20_000).map(|at| stalls.end(ms(at)).is_some()).collect();
         let starts: Vec<usize> = (1..is_stalled.len()).filter(|&i| is_stalled[i] && !is_stalled[i - 1]).collect();
         assert!((1_300..=1_700).contains(&starts[0]));

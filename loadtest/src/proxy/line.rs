@@ -10,7 +10,8 @@
 //!
 //! What it deliberately does not do: say what becomes of the connection at a cut; it only stops there.
 
-use super::faults::{Chance, Cut, Hazards, Stalls};
+use super::faults::{Cut, Hazards, Stalls};
+use crate::random::Random;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ const IDLE_CAPACITY_BYTES: usize = 1 << 13;
 pub struct Line {
     latency: Duration,
     jitter: Duration,
-    chance: Chance,
+    chance: Random,
     pace: Option<Pace>,
     stalls: Option<Stalls>,
     slice_bytes: usize,
@@ -201,7 +202,7 @@ impl Line {
 
     /// When what arrives now is due: after its delay, and not before what came earlier.
     fn due(&mut self, now: Duration) -> Duration {
-        let jitter = self.jitter.mul_f64(self.chance.share());
+        let jitter = self.jitter.mul_f64(self.chance.uniform());
         self.last_due = self.last_due.max(now + self.latency + jitter);
         self.last_due
     }

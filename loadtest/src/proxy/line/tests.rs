@@ -35,14 +35,14 @@ fn us(count: u64) -> Duration {
     Duration::from_micros(count)
 }
 
-fn below(chance: &mut Chance, limit: u64) -> u64 {
-    chance.draw() % (limit + 1)
+fn below(chance: &mut Random, limit: u64) -> u64 {
+    chance.next_u64() % (limit + 1)
 }
 
 /// Runs a line to its end on a virtual clock: push when something arrives and there is room, write all that is ready, go to what is due.
 fn run(faults: &Faults, world: &World) -> Outcome {
     let mut line = Line::new(faults.plan(0, Duration::ZERO).down);
-    let mut chance = Chance::new(world.seed);
+    let mut chance = Random::new(world.seed);
     let mut outcome = Outcome {
         pushed: vec![],
         arrivals: vec![],
@@ -57,7 +57,7 @@ fn run(faults: &Faults, world: &World) -> Outcome {
         if next_arrival <= now && !line.is_ending() {
             let left = world.bytes - outcome.pushed.len();
             let count = (1 + below(&mut chance, 20_000) as usize).min(left).min(line.room(now));
-            let bytes: Vec<u8> = (0..count).map(|_| chance.draw() as u8).collect();
+            let bytes: Vec<u8> = (0..count).map(|_| chance.next_u64() as u8).collect();
             line.push(now, &bytes);
             outcome.pushed.extend(bytes);
             outcome.arrivals.resize(outcome.pushed.len(), now);
@@ -115,8 +115,8 @@ fn busiest_second(writes: &[(Duration, usize)]) -> usize {
 #[test]
 fn nothing_is_lost_whatever_is_in_the_way() {
     for seed in 0..40 {
-        let mut chance = Chance::new(seed);
-        let mut sometimes = |value: u64| chance.draw().is_multiple_of(2).then_some(value);
+        let mut chance = Random::new(seed);
+        let mut sometimes = |value: u64| chance.next_u64().is_multiple_of(2).then_some(value);
         let every = sometimes(1).map(|_| 0.3);
         let faults = Faults {
             latency_ms: sometimes(60).unwrap_or(0),
