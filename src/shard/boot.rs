@@ -259,6 +259,7 @@ async fn run_shard(index: usize, relay: Arc<Relay>, luggage: Luggage) {
         addresses: RefCell::default(),
         listeners: RefCell::default(),
         scratch: RefCell::new(vec![0; REQUEST_READ_BYTES].into_boxed_slice()),
+        texts: Cell::default(),
         date: RefCell::new(HttpDate::new(0)),
         last_numbers: RefCell::default(),
         relay,

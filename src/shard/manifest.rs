@@ -273,14 +273,18 @@ impl Answering<'_> {
         decision: Option<(&str, bool)>,
     ) -> io::Result<Next> {
         let date = self.shard.date(self.now);
-        let mut out = Vec::with_capacity(1_024 + text.body.len());
+        let mut texts = self.shard.texts.take();
+        let out = &mut texts.head;
+        out.clear();
         let is_shared = decision.is_none_or(|(_, by_url)| by_url);
         if is_shared && asked.has(&text.etag) {
             let caching = Caching::MaxAge(MANIFEST_MAX_AGE_S);
-            write_not_modified(&mut out, &date, asked.persistence, &text.etag, caching);
-            return self.send(Status::NotModified, &out).await;
+            write_not_modified(out, &date, asked.persistence, &text.etag, caching);
+            let next = self.send(Status::NotModified, out).await?;
+            self.shard.texts.set(texts);
+            return Ok(next);
         }
-        let mut head = ResponseHead::new(&mut out, Status::Ok, &date, asked.persistence);
+        let mut head = ResponseHead::new(out, Status::Ok, &date, asked.persistence);
         head.content_type(manifest.content_type()).content_length(text.body.len() as u64);
         if is_shared {
             head.etag(&text.etag).caching(Caching::MaxAge(MANIFEST_MAX_AGE_S));
@@ -294,7 +298,9 @@ impl Answering<'_> {
             }
         }
         head.end();
-        self.send_with_body(asked, Status::Ok, out, &text.body).await
+        let next = self.send_with_body(asked, Status::Ok, out, &text.body).await?;
+        self.shard.texts.set(texts);
+        Ok(next)
     }
 
     async fn live(&mut self, asked: Asked<'_>, channel: u32, settled: &Settled, deadline_us: u64) -> io::Result<Next> {

@@ -76,9 +76,18 @@ pub(crate) struct Shard {
     pub listeners: RefCell<Vec<RawFd>>,
     /// What connections read into, one at a time.
     pub scratch: RefCell<Box<[u8]>>,
+    /// Taken and given back by who answers, so that most answers allocate nothing.
+    pub texts: Cell<Texts>,
     date: RefCell<HttpDate>,
     /// Numbers that ended sessions reached, by channel index.
     pub last_numbers: RefCell<HashMap<u32, Numbers>>,
+}
+
+/// What an answer is written into.
+#[derive(Default)]
+pub(crate) struct Texts {
+    pub head: Vec<u8>,
+    pub etag: String,
 }
 
 impl Shard {

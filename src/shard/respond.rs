@@ -162,7 +162,7 @@ async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route<'_>) -> io:
     if status == Status::NotModified {
         return on.send(status, &out).await;
     }
-    on.send_with_body(asked, status, out, &page.body).await
+    on.send_with_body(asked, status, &mut out, &page.body).await
 }
 
 async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route<'_>, channel: u32) -> io::Result<Next> {
@@ -192,7 +192,7 @@ async fn time(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> {
     let mut head = ResponseHead::new(&mut out, Status::Ok, &on.shard.date(on.now), asked.persistence);
     head.content_type("text/plain; charset=utf-8").content_length(body.len() as u64).caching(Caching::NoStore).cors();
     head.end();
-    on.send_with_body(asked, Status::Ok, out, body.as_bytes()).await
+    on.send_with_body(asked, Status::Ok, &mut out, body.as_bytes()).await
 }
 
 impl Answering<'_> {
@@ -225,18 +225,20 @@ impl Answering<'_> {
         &mut self,
         asked: Asked<'_>,
         status: Status,
-        mut head: Vec<u8>,
+        head: &mut Vec<u8>,
         body: &[u8],
     ) -> io::Result<Next> {
         if asked.head_only {
-            return self.send(status, &head).await;
+            return self.send(status, head).await;
         }
         // The rest of a long body is sent from where it lies: a thousand slow clients of a player's script do not hold as many copies.
         let (first, rest) = body.split_at(body.len().min(SEND_STEP_BYTES.saturating_sub(head.len())));
         head.extend_from_slice(first);
-        let next = self.send(status, &head).await?;
-        drop(head);
-        self.send_steps(rest).await?;
+        let next = self.send(status, head).await?;
+        if !rest.is_empty() {
+            *head = Vec::new();
+            self.send_steps(rest).await?;
+        }
         Ok(next)
     }
 

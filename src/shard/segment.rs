@@ -4,6 +4,7 @@
 //! 404. So a request for exactly that segment is held until it is there. Whatever else is not there, further ahead or long gone, is
 //! answered at once and touches nothing.
 
+use super::Texts;
 use super::hot::{HotKey, HotPiece};
 use super::manifest::TS_TYPE;
 use super::mirror::Mirror;
@@ -20,6 +21,7 @@ use crate::session::Want;
 use crate::session::shared::ChannelView;
 use crate::session::viewers;
 use crate::store::Held;
+use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
@@ -64,11 +66,12 @@ impl Wanted {
         })
     }
 
-    fn etag(self, epoch: u64) -> String {
-        match self {
-            Wanted::Ts { selection, number } => format!("\"{epoch}-{selection}-{number}\""),
-            Wanted::Cmaf { rendition, time } => format!("\"{epoch}-{rendition}-{time}\""),
-        }
+    fn write_etag(self, epoch: u64, out: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = match self {
+            Wanted::Ts { selection, number } => write!(out, "\"{epoch}-{selection}-{number}\""),
+            Wanted::Cmaf { rendition, time } => write!(out, "\"{epoch}-{rendition}-{time}\""),
+        };
     }
 
     fn content_type(self) -> &'static str {
@@ -117,39 +120,18 @@ impl Answering<'_> {
             self.shard.touch(channel, wanted.want(), self.now);
             format = self.saw(asked, channel, wanted.plays(), view.target_duration_s);
         }
-        let etag = wanted.etag(epoch);
-        let date = self.shard.date(self.now);
-        let mut out = Vec::with_capacity(512);
-        if asked.has(&etag) {
-            write_not_modified(&mut out, &date, asked.persistence, &etag, Caching::Immutable(SEGMENT_MAX_AGE_S));
-            return self.send(Status::NotModified, &out).await;
-        }
         let len = held.range().end - held.range().start;
-        let range = asked.head.field(Field::Range).filter(|_| !asked.head_only);
-        let part = match resolve(range, asked.head.field(Field::IfRange), etag.as_bytes(), len) {
-            Resolved::Unsatisfiable => {
-                write_unsatisfiable(&mut out, &date, asked.persistence, len);
-                return self.send(Status::RangeNotSatisfiable, &out).await;
-            }
-            Resolved::Whole => None,
-            Resolved::Part { start, end } => Some((start, end)),
-        };
-        let status = if part.is_some() { Status::PartialContent } else { Status::Ok };
-        let (start, end) = part.unwrap_or((0, len));
-        let mut head = ResponseHead::new(&mut out, status, &date, asked.persistence);
-        head.content_type(wanted.content_type()).content_length(end - start).etag(&etag);
-        head.caching(Caching::Immutable(SEGMENT_MAX_AGE_S)).accept_ranges(true).cors();
-        if part.is_some() {
-            head.content_range(start, end, len);
-        }
-        head.end();
-        if asked.head_only {
-            return self.send(status, &out).await;
-        }
+        let mut texts = self.shard.texts.take();
+        let (status, part) = self.segment_head(asked, epoch, wanted, len, &mut texts);
+        let has_body = matches!(status, Status::Ok | Status::PartialContent) && !asked.head_only;
         self.shard.metrics.responses(usize::from(status.code() / 100)).add(1);
-        socket::send_all(self.stream, self.fd, &out, true).await?;
-        drop(out);
+        socket::send_all(self.stream, self.fd, &texts.head, has_body).await?;
+        self.shard.texts.set(texts);
+        if !has_body {
+            return Ok(Next::Request);
+        }
         let base = held.range().start;
+        let (start, end) = part.unwrap_or((0, len));
         let is_whole = part.is_none();
         let hot = is_whole.then(|| {
             let key = HotKey { channel, epoch, wanted };
@@ -158,6 +140,45 @@ impl Answering<'_> {
         let body = Body { held, range: base + start..base + end, hot: hot.flatten() };
         self.send_held(&mirror, (channel, wanted.want(), format), body).await?;
         Ok(Next::Request)
+    }
+
+    /// Writes the head of the answer for a segment of `len` bytes: its status, and the part of it that is asked for.
+    fn segment_head(
+        &self,
+        asked: Asked<'_>,
+        epoch: u64,
+        wanted: Wanted,
+        len: u64,
+        texts: &mut Texts,
+    ) -> (Status, Option<(u64, u64)>) {
+        let Texts { head: out, etag } = texts;
+        out.clear();
+        etag.clear();
+        wanted.write_etag(epoch, etag);
+        let (date, caching) = (self.shard.date(self.now), Caching::Immutable(SEGMENT_MAX_AGE_S));
+        if asked.has(etag) {
+            write_not_modified(out, &date, asked.persistence, etag, caching);
+            return (Status::NotModified, None);
+        }
+        let range = asked.head.field(Field::Range).filter(|_| !asked.head_only);
+        let part = match resolve(range, asked.head.field(Field::IfRange), etag.as_bytes(), len) {
+            Resolved::Unsatisfiable => {
+                write_unsatisfiable(out, &date, asked.persistence, len);
+                return (Status::RangeNotSatisfiable, None);
+            }
+            Resolved::Whole => None,
+            Resolved::Part { start, end } => Some((start, end)),
+        };
+        let status = if part.is_some() { Status::PartialContent } else { Status::Ok };
+        let (start, end) = part.unwrap_or((0, len));
+        let mut head = ResponseHead::new(out, status, &date, asked.persistence);
+        head.content_type(wanted.content_type()).content_length(end - start).etag(etag);
+        head.caching(caching).accept_ranges(true).cors();
+        if part.is_some() {
+            head.content_range(start, end, len);
+        }
+        head.end();
+        (status, part)
     }
 
     /// Waits until the segment is listed, in the MPD too, or another one in its place, for as long as two segments may take.
@@ -195,7 +216,7 @@ impl Answering<'_> {
         head.content_type(mp4_type(rendition)).content_length(init.bytes.len() as u64).etag(&etag);
         head.caching(Caching::Immutable(SEGMENT_MAX_AGE_S)).cors();
         head.end();
-        self.send_with_body(asked, Status::Ok, out, &init.bytes).await
+        self.send_with_body(asked, Status::Ok, &mut out, &init.bytes).await
     }
 
     /// Sends a held range out of its pipes or by sendfile, letting go of each block as it is sent.
