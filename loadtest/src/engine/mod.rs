@@ -150,7 +150,8 @@ fn validate(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-fn raise_open_files() {
+/// Lets this process open as many files as it may; processes that it starts inherit that.
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit { current: Some(OPEN_FILES), maximum: limit.maximum.map(|maximum| maximum.max(OPEN_FILES)) };
     // Raising the hard limit is for root; the soft one is for all.

@@ -3,6 +3,7 @@
 use super::media;
 use super::process::{Process, free_address};
 use anyhow::{Context, Result};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -35,6 +36,10 @@ impl Contender {
 /// The relay with its origin.
 pub struct Relay {
     pub process: Process,
+    /// Where it tells its metrics.
+    pub admin: SocketAddr,
+    /// What it says, from level info on.
+    pub log: PathBuf,
     origin: Process,
 }
 
@@ -67,7 +72,7 @@ impl Relay {
         let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log("origin"))?;
         let (listen, admin) = (free_address()?, free_address()?);
         let mut config = format!(
-            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {:?}\npage = false\n[log]\nlevel = \"warn\"\n\
+            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {:?}\npage = false\n\
              [transcode]\nenabled = false\n[media]\n{}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
             settings.shards.len(),
             settings.shards,
@@ -80,8 +85,14 @@ impl Relay {
         std::fs::write(&path, config)?;
         let arguments = ["serve".to_owned(), "--config".to_owned(), path.display().to_string()];
         // Its shards pin themselves; the pacemaker stays with the first.
-        let process = Process::start(binary, &arguments, settings.shards[0], listen, &log("relay"))?;
-        Ok(Relay { process, origin })
+        let log = log("relay");
+        let process = Process::start(binary, &arguments, settings.shards[0], listen, &log)?;
+        Ok(Relay { process, admin, log, origin })
+    }
+
+    /// `http://` and its address.
+    pub fn target(&self) -> String {
+        format!("http://{}", self.process.addr)
     }
 
     /// The relay as a contender whose viewers ask for `path`.

@@ -1,8 +1,8 @@
 //! What is compared, by which figure, and what the figure is asked to be.
 
-use super::FanoutArgs;
 use super::contender::{Contender, Relay, RelaySettings, nginx, record, reference};
 use super::media;
+use super::{FanoutArgs, channels, harness, idle, memory, mirror, stalled};
 use crate::result::RunResult;
 use crate::rounds::{Paired, median};
 use anyhow::{Context, Result, bail};
@@ -21,13 +21,23 @@ pub enum Experiment {
     LiveThroughput,
     /// A playlist over keep-alive: nginx serving it as a file, and the relay.
     Playlists,
+    /// Memory of a continuous viewer, of a keep-alive connection, and of a channel in all formats.
+    Memory,
+    /// One hot channel on one shard and on two.
+    Mirror,
+    /// Thousands of idle connections beside viewers, and beside nobody.
+    Idle,
+    /// Viewers that never read, beside those that do.
+    Stalled,
+    /// The harness itself: 5,000 continuous viewers on one core.
+    Harness,
 }
 
 /// One contender's figures in one round.
 #[derive(Clone, Copy, Debug, Default)]
-struct Figures {
+pub(super) struct Figures {
     /// Of the server's process.
-    cpu_s_per_gb: f64,
+    pub cpu_s_per_gb: f64,
     /// Of the whole machine, viewers included.
     machine_s_per_gb: f64,
     requests_per_cpu_s: f64,
@@ -54,6 +64,11 @@ impl Experiment {
             Experiment::Live => self.live(args, &folder, ""),
             Experiment::LiveThroughput => self.live(args, &folder, "live_flush_ms = 280\nlive_flush_bytes = 65536"),
             Experiment::Playlists => self.playlists(args, &folder),
+            Experiment::Memory => memory::run(args, &folder).and_then(|()| channels::run(args, &folder)),
+            Experiment::Mirror => mirror::run(args, &folder),
+            Experiment::Idle => idle::run(args, &folder),
+            Experiment::Stalled => stalled::run(args, &folder),
+            Experiment::Harness => harness::run(args, &folder),
         };
         let _ = std::fs::remove_dir_all(&folder);
         result
@@ -115,7 +130,8 @@ impl Experiment {
     }
 }
 
-fn numbers(args: &FanoutArgs, own: &[u32]) -> Vec<u32> {
+/// What was asked for on the command line, or the experiment's own.
+pub(super) fn numbers(args: &FanoutArgs, own: &[u32]) -> Vec<u32> {
     if args.viewers.is_empty() { own.to_vec() } else { args.viewers.clone() }
 }
 
@@ -158,7 +174,9 @@ fn one_round(args: &FanoutArgs, folder: &Path, contender: &Contender, kind: &str
 }
 
 impl Figures {
-    fn of(result: &RunResult, name: &str) -> Result<Figures> {
+    /// # Errors
+    /// Nothing was received, a request failed, or the server was not sampled.
+    pub fn of(result: &RunResult, name: &str) -> Result<Figures> {
         let bytes: u64 = result.groups.values().map(|group| group.bytes).sum();
         let requests: u64 = result.groups.values().map(|group| group.requests).sum();
         let errors: u64 = result.groups.values().flat_map(|group| group.errors.values()).sum();
@@ -225,7 +243,7 @@ fn scratch() -> Result<PathBuf> {
 }
 
 /// Where test streams are kept from run to run.
-fn cache() -> Result<PathBuf> {
+pub(super) fn cache() -> Result<PathBuf> {
     let folder = std::env::temp_dir().join("millrace-fanout");
     std::fs::create_dir_all(&folder)?;
     Ok(folder)

@@ -12,13 +12,26 @@
 //! round. Every server runs for the whole time and idles while the others are measured.
 //!
 //! [`experiment`]: what is compared, and by which figure. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve.
+//! [`load`]: the viewers of those below, [`kept`] idle connections, [`metrics`] what the relay says of itself.
+//!
+//! Of the relay alone: [`memory`] and [`channels`], what a viewer and a channel cost; [`mirror`], a channel on two shards; [`idle`], connections
+//! that ask for nothing; [`stalled`], viewers that never read. [`harness`] holds the load generator itself to its promise.
 //!
 //! What it deliberately does not do: judge. It prints figures, ratios and what they are asked to be.
 
+pub mod channels;
 pub mod contender;
 pub mod experiment;
+pub mod harness;
+pub mod idle;
+pub mod kept;
+pub mod load;
 pub mod media;
+pub mod memory;
+pub mod metrics;
+pub mod mirror;
 pub mod process;
+pub mod stalled;
 
 use anyhow::{Result, ensure};
 use clap::Args;

@@ -5,13 +5,17 @@
 //!  /proc/stat, /proc/net/sockstat ───────┼─► Sampler ─► SecondSample, ServerFigures, MachineFigures
 //!  ss -tmnpH, at the end ────────────────┘    (parse: the pure part)
 //! ```
+//! [`memory`] and [`socket_bytes`] look at one moment, for who takes differences.
+//!
 //! What it deliberately does not do: count system calls (perf may), or wait for the second to be over; its caller has the clock.
 
 mod environment;
+mod memory;
 mod parse;
 mod process;
 
 pub use environment::environment;
+pub use memory::{Memory, memory, send_queues};
 
 use crate::result::{MachineFigures, ServerFigures};
 use anyhow::{Context, Result};
@@ -144,7 +148,7 @@ impl Machine {
 }
 
 /// Kernel memory of the processes' TCP sockets, where `ss` of iproute2 is there to tell.
-fn socket_bytes(pids: &[u32]) -> Option<u64> {
+pub fn socket_bytes(pids: &[u32]) -> Option<u64> {
     let output = Command::new("ss").arg("-tmnpH").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| parse::socket_memory(&String::from_utf8_lossy(&output.stdout), pids))
 }
