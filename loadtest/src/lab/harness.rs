@@ -1,17 +1,21 @@
 //! Whether the harness can be believed at this size: `loadtest fanout harness`.
 //!
 //! 5,000 continuous viewers of 1 Mb/s on one core, from a bare loop that sends what was recorded of the relay beforehand. What counts is not the server
-//! but whether the run refuses its own result, and by which margin.
+//! but whether the run refuses its own result, and by which margin. Beside it stands how long its threads waited for their core because others had
+//! it: lag that follows from that is the machine's.
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings, record, reference};
 use super::experiment::{cache, numbers};
-use super::load;
+use super::load::{self, Running};
 use super::media;
+use crate::procfs::run_delay_s;
+use crate::result::RunResult;
 use crate::rounds::median;
 use crate::scenario::Kind;
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::time::Duration;
 
 const KBPS: u32 = 1_000;
 const VIEWERS: u32 = 5_000;
@@ -42,21 +46,22 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
         media::bits_per_second(&file)? / 1e6
     );
     for viewers in numbers(args, &[VIEWERS]) {
-        println!("  {viewers} viewers           lag p50 ms   p99 ms   max ms   core   Gbit/s  refused");
+        println!("  {viewers} viewers           lag p50 ms   p99 ms   max ms   core  waited   Gbit/s  refused");
         let (mut lags, mut refused) = (Vec::new(), 0);
         for round in 1..=args.rounds {
             let mut viewing = load::group("viewers", Kind::Ts, viewers, "/");
             viewing.checked = CHECKED;
             let scenario = load::scenario(&format!("http://{}", server.addr), WARMUP_S, args.seconds, vec![viewing]);
-            let result = load::run(args, folder, &scenario, server.pid())?;
+            let (result, waited_s) = run_and_wait(Running::start(args, folder, &scenario, server.pid())?)?;
             let group = result.groups.get("viewers").context("the viewers' figures are missing")?;
             let harness = &result.harness;
             println!(
-                "    round {round:<15} {:>10.3} {:>8.3} {:>8.2} {:>5.0}% {:>8.2}  {}",
+                "    round {round:<15} {:>10.3} {:>8.3} {:>8.2} {:>5.0}% {:>6.1}% {:>8.2}  {}",
                 harness.lag.p50,
                 harness.lag.p99,
                 harness.lag.max,
                 harness.cpu_share.iter().sum::<f64>() * 100.0,
+                waited_s / result.scenario.duration_s as f64 * 100.0,
                 group.bytes as f64 * 8e-9 / result.measured_s,
                 if harness.refused.is_empty() { "no" } else { "yes" },
             );
@@ -70,4 +75,14 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The result, and the seconds that its threads waited for a core while they could have run.
+fn run_and_wait(mut running: Running) -> Result<(RunResult, f64)> {
+    let mut waited_s = 0.0;
+    while running.goes_on() {
+        waited_s = run_delay_s(running.pid()).max(waited_s);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok((running.finish()?, waited_s))
 }

@@ -69,6 +69,10 @@ impl Running {
         Ok(Running { child: command.spawn().context("cannot start taskset (package util-linux)")?, out })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it is still going on.
     pub fn goes_on(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

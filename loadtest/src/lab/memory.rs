@@ -36,9 +36,11 @@ enum Viewers {
 struct PerViewer {
     anon: f64,
     shared: f64,
-    /// Charged to the relay's sockets; `None` without `ss`.
+    /// Buffers charged to the relay's sockets; `None` without `ss`.
     sockets: Option<f64>,
-    /// Of the whole machine's TCP, so both ends of each connection.
+    /// The kernel's objects, of the whole machine: both ends of each connection.
+    slab: Option<f64>,
+    /// What it got, kb/s; 0 of one that asks for nothing.
     kb_per_s: f64,
 }
 
@@ -94,20 +96,23 @@ fn one_round(args: &FanoutArgs, folder: &Path, file: &Path, kind: Viewers, viewe
 struct Sight {
     memory: Memory,
     socket_bytes: Option<u64>,
+    slab_bytes: Option<u64>,
 }
 
 impl Sight {
     fn of(pid: u32) -> Result<Sight> {
-        Ok(Sight { memory: procfs::memory(pid)?, socket_bytes: procfs::socket_bytes(&[pid]) })
+        let (socket_bytes, slab_bytes) = (procfs::socket_bytes(&[pid]), procfs::slab_bytes());
+        Ok(Sight { memory: procfs::memory(pid)?, socket_bytes, slab_bytes })
     }
 
     fn since(&self, before: &Sight, viewers: u32, kb_per_s: f64) -> PerViewer {
         let each = |now: u64, then: u64| (now as f64 - then as f64) / 1024.0 / f64::from(viewers);
-        let sockets = self.socket_bytes.zip(before.socket_bytes);
+        let each_of = |now: Option<u64>, then: Option<u64>| now.zip(then).map(|(now, then)| each(now, then));
         PerViewer {
             anon: each(self.memory.anon, before.memory.anon),
             shared: each(self.memory.shared, before.memory.shared),
-            sockets: sockets.map(|(now, then)| each(now, then)),
+            sockets: each_of(self.socket_bytes, before.socket_bytes),
+            slab: each_of(self.slab_bytes, before.slab_bytes),
             kb_per_s,
         }
     }
@@ -138,6 +143,7 @@ fn print(kind: Viewers, viewers: u32, rounds: &[PerViewer], channel_kbps: f64) {
         "    the relay's own (RssAnon)       {:<34} target at most {TARGET_KIB} KiB",
         of(&|round| Some(round.anon))
     );
-    println!("    kernel, the relay's sockets     {}", of(&|round| round.sockets));
+    println!("    buffers of its sockets          {}", of(&|round| round.sockets));
+    println!("    kernel objects, both ends       {}", of(&|round| round.slab));
     println!("    shared media (memfd), grown by  {}", of(&|round| Some(round.shared)));
 }

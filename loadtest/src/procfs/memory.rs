@@ -55,6 +55,11 @@ fn open_memory_files(pid: u32) -> BTreeMap<u64, u64> {
     entries.filter_map(memory_file).map(|file| (file.ino(), file.blocks() * 512)).collect()
 }
 
+/// Bytes of the kernel's small objects, of the whole machine; `None` where it does not tell.
+pub fn slab_bytes() -> Option<u64> {
+    parse::slab(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
 /// Bytes that the TCP sockets of a local port have taken and that are not acknowledged yet, by socket; from `/proc/net/tcp` (proc_net_tcp.rst).
 pub fn send_queues(port: u16) -> Vec<u64> {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();

@@ -15,7 +15,8 @@ mod parse;
 mod process;
 
 pub use environment::environment;
-pub use memory::{Memory, memory, send_queues};
+pub use memory::{Memory, memory, send_queues, slab_bytes};
+pub use process::run_delay_s;
 
 use crate::result::{MachineFigures, ServerFigures};
 use anyhow::{Context, Result};

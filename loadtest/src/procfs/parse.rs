@@ -31,6 +31,16 @@ pub fn schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// Time that it could have run and waited for a processor, nanoseconds, of the same.
+pub fn run_delay(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// `Slab` of `/proc/meminfo`: small objects of the kernel, sockets among them; bytes.
+pub fn slab(text: &str) -> Option<u64> {
+    Some(number(text, "Slab:")? * 1024)
+}
+
 /// Of `/proc/PID/task/TID/status`: voluntary and involuntary context switches.
 pub fn context_switches(text: &str) -> Option<(u64, u64)> {
     Some((number(text, "voluntary_ctxt_switches:")?, number(text, "nonvoluntary_ctxt_switches:")?))
@@ -222,7 +232,8 @@ mod tests {
     #[test]
     fn time_on_a_processor_is_the_first_of_schedstat() {
         assert_eq!(schedstat("123456789 2684841 17\n"), Some(123_456_789));
-        assert_eq!(schedstat("\n"), None);
+        assert_eq!(run_delay("123456789 2684841 17\n"), Some(2_684_841));
+        assert_eq!((schedstat("\n"), run_delay("1\n")), (None, None));
     }
 
     #[test]
@@ -250,6 +261,7 @@ mod tests {
         let text = "processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: AMD EPYC\n";
         assert_eq!(processors(text), (Some("AMD EPYC".to_owned()), 2));
         assert_eq!(memory_total("MemTotal:       24684092 kB\nMemFree: 1 kB\n"), Some(24_684_092 * 1024));
+        assert_eq!(slab("SwapFree: 0 kB\nSlab:     93312 kB\n"), Some(93_312 * 1024));
         assert_eq!(command_line(b"relay\0--listen\0:80\0"), "relay --listen :80");
         assert_eq!(command_line(b""), "");
     }
