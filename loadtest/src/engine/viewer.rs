@@ -120,7 +120,9 @@ impl Viewer {
             let Some(connection) = &self.lanes[usize::from(lane)] else { continue };
             let Some(exchange) = &connection.exchange else { continue };
             let in_body = connection.response.status().is_some();
-            let may_last = in_body && (exchange.kind == FetchKind::Stream || !self.is_eager);
+            // Who does not read cannot tell silence from what it left unread.
+            let is_deaf = !self.is_eager && self.pace.allowance(now) == 0;
+            let may_last = is_deaf || in_body && (exchange.kind == FetchKind::Stream || !self.is_eager);
             if !may_last && now.saturating_sub(exchange.progress) > TIMEOUT && self.player.reads(now) {
                 self.fail(io, lane, now, End::TimedOut, None);
                 any = true;

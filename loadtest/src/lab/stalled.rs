@@ -33,8 +33,9 @@ const SLOWER_MAX: f64 = 0.02;
 const BOUND_S: u64 = 60;
 /// Beyond the bound, until all are cut: arrivals, the kernel's buffers, the relay's sweep.
 const CUT_SLACK_S: u64 = 16;
-/// Send queues that are looked at are at least this long, bytes: those of viewers that read come and go below it.
-const QUEUE_MIN: u64 = 64 << 10;
+/// Send queues that are looked at are at least this long, bytes: those of viewers that read stay below it, and one that takes no more holds what the
+/// relay lets the kernel keep unsent, 256 KiB.
+const QUEUE_MIN: u64 = 200 << 10;
 
 /// What those that read got in one run.
 struct Delivery {
