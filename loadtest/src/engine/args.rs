@@ -100,7 +100,11 @@ fn scenario(args: &RunArgs) -> Result<Scenario> {
     Ok(scenario)
 }
 
-fn quick(kind: Kind, path: &str) -> Result<Scenario> {
+/// Viewers of one kind for ten seconds, all at once: one until another number is asked for, and the file's defaults for the rest.
+///
+/// # Errors
+/// The defaults cannot be filled in, which no path brings about.
+pub fn quick(kind: Kind, path: &str) -> Result<Scenario> {
     let name = serde_json::to_value(kind)?.as_str().unwrap_or_default().to_owned();
     let group = serde_json::json!({ "name": name, "kind": kind, "viewers": 1, "path": path });
     let scenario = serde_json::json!({ "name": format!("{name} {path}"), "duration_s": 10, "group": [group] });
