@@ -13,6 +13,7 @@
 //! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod ab;
 pub mod arrivals;
 pub mod badserver;
 pub mod check;

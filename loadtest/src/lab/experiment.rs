@@ -5,11 +5,12 @@ use super::contender::{Contender, Relay, RelaySettings, nginx, record, reference
 use super::figures::{FIRST_BYTE_P99, Figures, MACHINE, REQUESTS, Rounds, SERVER_CPU, THROUGHPUT};
 use super::media;
 use super::round::Runner;
+use super::scratch::Scratch;
 use crate::engine::args::quick;
 use crate::scenario::Kind;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,19 +38,18 @@ impl Experiment {
     /// # Errors
     /// A contender that does not start; a round that cannot be measured.
     pub fn run(self, args: &FanoutArgs) -> Result<()> {
-        let folder = scratch()?;
-        let result = match self {
-            Experiment::Segments => self.segments(args, &folder),
-            Experiment::Live => self.live(args, &folder, ""),
-            Experiment::LiveThroughput => self.live(args, &folder, "live_flush_ms = 280\nlive_flush_bytes = 65536"),
-            Experiment::Playlists => self.playlists(args, &folder),
-        };
-        let _ = std::fs::remove_dir_all(&folder);
-        result
+        let scratch = Scratch::new()?;
+        let folder = scratch.path();
+        match self {
+            Experiment::Segments => self.segments(args, folder),
+            Experiment::Live => self.live(args, folder, ""),
+            Experiment::LiveThroughput => self.live(args, folder, "live_flush_ms = 280\nlive_flush_bytes = 65536"),
+            Experiment::Playlists => self.playlists(args, folder),
+        }
     }
 
     fn segments(self, args: &FanoutArgs, folder: &Path) -> Result<()> {
-        let file = media::ts_file(&cache()?, 4_000)?;
+        let file = media::ts_file(&media::cache()?, 4_000)?;
         let settings = RelaySettings { media: "window_ms = 600000", shards: vec![args.server_core], channels: 1 };
         let relay = Relay::start(&args.relay, &file, &settings, args.viewer_core, folder)?;
         let (path, _) = relay.warmed(4)?;
@@ -69,7 +69,7 @@ impl Experiment {
     }
 
     fn live(self, args: &FanoutArgs, folder: &Path, flush: &str) -> Result<()> {
-        let file = media::ts_file(&cache()?, 3_000)?;
+        let file = media::ts_file(&media::cache()?, 3_000)?;
         let settings = RelaySettings { media: flush, shards: vec![args.server_core], channels: 1 };
         let relay = Relay::start(&args.relay, &file, &settings, args.viewer_core, folder)?;
         relay.warmed(3)?;
@@ -87,7 +87,7 @@ impl Experiment {
     }
 
     fn playlists(self, args: &FanoutArgs, folder: &Path) -> Result<()> {
-        let file = media::ts_file(&cache()?, 3_000)?;
+        let file = media::ts_file(&media::cache()?, 3_000)?;
         let settings = RelaySettings { media: "", shards: vec![args.server_core], channels: 1 };
         let relay = Relay::start(&args.relay, &file, &settings, args.viewer_core, folder)?;
         let (_, path) = relay.warmed(9)?;
@@ -178,18 +178,4 @@ fn print_table(contenders: &[Contender], rounds: &Rounds, viewers: u32, measure:
             [server, machine].map(|paired| paired.summary().map_or_else(String::new, |summary| summary.to_string()));
         println!("    millrace / {}: server's CPU {server}; whole machine {machine}", contender.name);
     }
-}
-
-/// A folder in tmpfs for what one experiment serves.
-fn scratch() -> Result<PathBuf> {
-    let folder = PathBuf::from(format!("/dev/shm/millrace-fanout-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder)
-}
-
-/// Where test streams are kept from run to run.
-fn cache() -> Result<PathBuf> {
-    let folder = std::env::temp_dir().join("millrace-fanout");
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

@@ -11,6 +11,16 @@ use std::time::Duration;
 /// Length of the looped file, seconds.
 const FILE_S: u32 = 60;
 
+/// Where test streams are kept from run to run.
+///
+/// # Errors
+/// It cannot be made.
+pub fn cache() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join("millrace-fanout");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// A TS file of `kbps` in `folder`, H.264 with a key picture every two seconds and AAC; made once.
 ///
 /// # Errors

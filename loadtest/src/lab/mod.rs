@@ -20,8 +20,12 @@ pub mod contender;
 pub mod experiment;
 pub mod figures;
 pub mod media;
+pub mod packages;
+pub mod peer;
 pub mod process;
 pub mod round;
+pub mod scratch;
+pub mod side;
 
 use anyhow::{Result, ensure};
 use clap::Args;
