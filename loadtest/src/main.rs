@@ -25,6 +25,10 @@ enum Command {
     ///
     /// Example: loadtest ab --a http://127.0.0.1:8080 --a-pid 77 --a-path /x.m3u8 --b peer:nginx-rtmp --install --kind hls --viewers 200 --duration 20
     Ab(loadtest::ab::AbArgs),
+    /// The largest number of viewers for which a server holds its bounds.
+    ///
+    /// Example: loadtest capacity --target peer:millrace --kind hls --from 200 --duration 20 --precision 10
+    Capacity(loadtest::capacity::CapacityArgs),
     /// Holds two results side by side.
     Compare(loadtest::report::CompareArgs),
     /// Starts a server to be measured against, prints where it is, and waits for SIGINT.
@@ -81,6 +85,7 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Ab(args) => loadtest::ab::run(&args),
+        Command::Capacity(args) => loadtest::capacity::run(&args),
         Command::Compare(args) => loadtest::report::run_compare(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => loadtest::report::run_report(&args).map(|()| ExitCode::SUCCESS),
         Command::Peer(args) => args.run().map(|()| ExitCode::SUCCESS),

@@ -102,6 +102,11 @@ pub fn is_stdout(path: Option<&Path>) -> bool {
 }
 
 impl ScenarioArgs {
+    /// Whether options make it, and no file.
+    pub fn is_quick(&self) -> bool {
+        self.scenario.is_none()
+    }
+
     /// The scenario, with what options override. Its target may be empty, and the path of --kind without --path.
     ///
     /// # Errors
