@@ -2,7 +2,7 @@
 //!
 //! [`mod@search`] says which number to try, and [`search::vote`] when a step is decided; this runs it, each run in a process of its own. A run that
 //! the harness refuses says nothing of the server, and a step of such runs ends the search as a limit of the harness. Content that breaks a
-//! rule is a missed bound. What it deliberately does not do: tell why a server is at its end.
+//! rule is told, and is a missed bound only where it is asked for: a peer may break rules at any number of viewers. What it deliberately does not do: tell why a server is at its end.
 
 pub mod search;
 
@@ -18,6 +18,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use search::{Capacity, Limit, Outcome, Search, vote};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,9 @@ pub struct CapacityArgs {
     confirm: usize,
     #[command(flatten)]
     bounds: Bounds,
+    /// Count content that breaks a rule as a missed bound.
+    #[arg(long)]
+    content_must_hold: bool,
     /// CPU of the viewers; repeated: a thread each.
     #[arg(long = "core")]
     cores: Vec<usize>,
@@ -104,6 +108,8 @@ pub struct Run {
     pub outcome: Outcome,
     /// Bounds that were missed and rules that were broken, or why the harness refuses; in words.
     pub why: Vec<String>,
+    /// Rules that content broke, by name.
+    pub violations: BTreeMap<String, u64>,
     /// Processor seconds per second; `None` without the server's pid.
     pub server_cores: Option<f64>,
     pub gbit_per_s: f64,
@@ -135,7 +141,7 @@ pub fn run(args: &CapacityArgs) -> Result<ExitCode> {
     let mut search = Search::new(args.from, args.most, args.precision / 100.0);
     let mut steps = Vec::new();
     while let Some(viewers) = search.next() {
-        let step = step(&mut side, &base, viewers, args.confirm, &runner)?;
+        let step = step(&mut side, &base, viewers, args, &runner)?;
         say(step.to_string());
         search.record(step.outcome);
         steps.push(step);
@@ -167,24 +173,28 @@ impl Bounds {
 }
 
 /// Runs one number of viewers until its outcome is decided.
-fn step(side: &mut Side, base: &Scenario, viewers: u32, confirm: usize, runner: &Runner) -> Result<Step> {
+fn step(side: &mut Side, base: &Scenario, viewers: u32, args: &CapacityArgs, runner: &Runner) -> Result<Step> {
     let mut scenario = side.scenario(base)?;
     share_out(&mut scenario.group, viewers);
     let mut runs: Vec<Run> = Vec::new();
     loop {
-        runs.push(Run::of(&runner.run(&scenario, side.pid())?));
+        runs.push(Run::of(&runner.run(&scenario, side.pid())?, args.content_must_hold));
         let outcomes: Vec<Outcome> = runs.iter().map(|run| run.outcome).collect();
-        if let Some(outcome) = vote(&outcomes, confirm) {
+        if let Some(outcome) = vote(&outcomes, args.confirm) {
             return Ok(Step { viewers, outcome, runs });
         }
     }
 }
 
 impl Run {
-    fn of(result: &RunResult) -> Run {
+    fn of(result: &RunResult, content_must_hold: bool) -> Run {
         let refused = result.harness.refused.clone();
         let mut missed = result.verdict.missed.clone();
-        missed.extend(result.violations.iter().map(|broken| format!("{} times {}", broken.count, broken.rule)));
+        let violations: BTreeMap<String, u64> =
+            result.violations.iter().map(|broken| (broken.rule.clone(), broken.count)).collect();
+        if content_must_hold {
+            missed.extend(violations.iter().map(|(rule, count)| format!("content: {count} {rule}")));
+        }
         let (outcome, why) = match (refused.is_empty(), missed.is_empty()) {
             // What a harness that did not keep up measured may be its own lateness.
             (false, _) => (Outcome::Refused, refused),
@@ -196,6 +206,7 @@ impl Run {
         Run {
             outcome,
             why,
+            violations,
             server_cores: cpu_s.map(|cpu_s| cpu_s / result.measured_s),
             gbit_per_s: bytes as f64 * 8e-9 / result.measured_s,
         }
@@ -218,6 +229,11 @@ impl Step {
     fn why(&self) -> Vec<String> {
         let run = self.runs.iter().find(|run| run.outcome == self.outcome);
         run.map(|run| run.why.clone()).unwrap_or_default()
+    }
+
+    /// Rules that any run's content broke.
+    fn broken(&self) -> BTreeSet<&str> {
+        self.runs.iter().flat_map(|run| run.violations.keys()).map(String::as_str).collect()
     }
 }
 
@@ -247,7 +263,9 @@ impl fmt::Display for Step {
             write!(f, ", {:.3} Gbit/s", last.gbit_per_s)?;
             last.server_cores.map_or(Ok(()), |cores| write!(f, ", server {cores:.2} cores"))?;
         }
-        self.why().iter().try_for_each(|why| write!(f, "; {why}"))
+        self.why().iter().try_for_each(|why| write!(f, "; {why}"))?;
+        let broken: Vec<&str> = self.broken().into_iter().collect();
+        if broken.is_empty() { Ok(()) } else { write!(f, "; content broke {}", broken.join(", ")) }
     }
 }
 

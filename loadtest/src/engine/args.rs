@@ -139,7 +139,8 @@ impl ScenarioArgs {
 pub fn quick(kind: Kind, path: &str) -> Result<Scenario> {
     let name = serde_json::to_value(kind)?.as_str().unwrap_or_default().to_owned();
     let group = serde_json::json!({ "name": name, "kind": kind, "viewers": 1, "path": path });
-    let scenario = serde_json::json!({ "name": format!("{name} {path}"), "duration_s": 10, "group": [group] });
+    let scenario =
+        serde_json::json!({ "name": format!("{name} {path}").trim_end(), "duration_s": 10, "group": [group] });
     Ok(serde_json::from_value(scenario)?)
 }
 
