@@ -236,3 +236,46 @@ impl std::fmt::Display for Comparison {
         self.figures.iter().try_for_each(|row| writeln!(f, "{}", row.shown))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::figures::THROUGHPUT;
+    use crate::report::sample;
+
+    /// A round in which B sends twice as much as A.
+    fn round(seed: u64, refused: &[&str]) -> Round {
+        let a = sample::result(seed);
+        let mut b = a.clone();
+        b.groups.values_mut().for_each(|group| group.bytes *= 2);
+        b.harness.refused = refused.iter().map(|why| why.to_string()).collect();
+        Round { runs: [Run::of(&a), Run::of(&b)] }
+    }
+
+    fn comparison(rounds: Vec<Round>) -> Comparison {
+        let servers = ["A", "B"].map(String::from);
+        Comparison { servers, scenario: sample::result(1).scenario, figures: rows(&rounds), rounds }
+    }
+
+    #[test]
+    fn a_round_that_the_harness_refuses_is_said_and_not_counted() {
+        let refused = round(9, &["lag p99 3.00 ms, above 1 ms"]);
+        assert!(words(&refused).contains("not counted, the harness refuses B: lag p99 3.00 ms"));
+        let mut rounds: Vec<Round> = (1..=5).map(|seed| round(seed, &[])).collect();
+        rounds.push(refused);
+        let comparison = comparison(rounds);
+        let row = comparison.figures.iter().find(|row| row.name == THROUGHPUT).unwrap();
+        let ratio = row.ratio.as_ref().unwrap();
+        assert_eq!((ratio.rounds, ratio.differs, ratio.interval), (5, true, Some([2.0, 2.0, 0.9375])));
+        let text = comparison.to_string();
+        assert!(text.contains("medians of 5 rounds"), "{text}");
+        let line = text.lines().find(|line| line.starts_with(THROUGHPUT)).unwrap();
+        assert!(line.contains("2.000 (2.000 to 2.000 at 93.8 %, 5 rounds): 100.0 % more"), "{line}");
+    }
+
+    #[test]
+    fn without_a_round_that_counts_there_are_no_figures() {
+        let comparison = comparison(vec![round(1, &["late"])]);
+        assert!(comparison.figures.is_empty() && comparison.to_string().contains("no round counts"));
+    }
+}

@@ -12,7 +12,7 @@
 //! round. Every server runs for the whole time and idles while the others are measured.
 //!
 //! [`experiment`]: what is compared, and by which figure. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve. [`round`]: one run.
-//! [`figures`]: what is compared.
+//! [`figures`]: what is compared. [`peer`] and [`side`]: servers by name or URL, for [`crate::ab`] and [`crate::capacity`], with their [`packages`].
 //!
 //! What it deliberately does not do: judge. It prints figures, ratios and what they are asked to be.
 
