@@ -6,7 +6,6 @@
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
-use super::experiment::cache;
 use super::media;
 use crate::procfs;
 use anyhow::{Context, Result};
@@ -65,7 +64,7 @@ impl Kept {
 /// # Errors
 /// The relay does not start, or a channel does not come.
 pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
-    let file = media::ts_file(&cache()?, KBPS)?;
+    let file = media::ts_file(&media::cache()?, KBPS)?;
     let rate = media::bits_per_second(&file)?;
     let defaults = Command::new(&args.relay).args(["check-config", "--print-defaults"]).output()?;
     let kept = Kept::of_defaults(&String::from_utf8_lossy(&defaults.stdout), rate)?;

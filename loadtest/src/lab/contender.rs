@@ -40,7 +40,7 @@ pub struct Relay {
     pub admin: SocketAddr,
     /// What it says, from level info on.
     pub log: PathBuf,
-    origin: Process,
+    pub origin: Process,
 }
 
 /// What differs between relays of an experiment.
@@ -121,21 +121,33 @@ impl Relay {
 /// # Errors
 /// It is not installed or does not start.
 pub fn nginx(folder: &Path, root: &Path, core: usize) -> Result<Process> {
+    let location = format!("location / {{ root {}; }}", root.display());
+    start_nginx(folder, core, "master_process off;", &location, "")
+}
+
+/// Its program, where it is installed.
+pub fn nginx_program() -> Option<PathBuf> {
     let found = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/nginx/sbin/nginx"].map(PathBuf::from);
-    let nginx =
-        found.into_iter().find(|path| path.exists()).context("nginx is missing: apt-get install nginx-light")?;
+    found.into_iter().find(|path| path.exists())
+}
+
+/// nginx with one worker: `main` are directives above all blocks, `locations` those of its HTTP server, `more` is what stands beside `http`.
+///
+/// # Errors
+/// It is not installed or does not start.
+pub fn start_nginx(folder: &Path, core: usize, main: &str, locations: &str, more: &str) -> Result<Process> {
+    let nginx = nginx_program().context("nginx is missing: apt-get install nginx-light")?;
     let addr = free_address()?;
     let (name, folder) = (format!("nginx-{}", addr.port()), folder.display());
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
     let text = format!(
-        "{user} worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/{name}.pid; error_log {folder}/{name}.err; daemon off; master_process off;\n\
+        "{main} {user} worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/{name}.pid; error_log {folder}/{name}.err; daemon off;\n\
          events {{ worker_connections 16384; multi_accept on; }}\n\
          http {{ access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000; keepalive_timeout 600; \
          open_file_cache max=100 inactive=1h; types {{ video/mp2t ts; application/vnd.apple.mpegurl m3u8; }} \
          client_body_temp_path {folder}/{name}-body; proxy_temp_path {folder}/{name}-proxy; fastcgi_temp_path {folder}/{name}-fcgi; \
          uwsgi_temp_path {folder}/{name}-uwsgi; scgi_temp_path {folder}/{name}-scgi;\n\
-         server {{ listen {addr} backlog=4096; location / {{ root {}; }} }} }}\n",
-        root.display(),
+         server {{ listen {addr} backlog=4096; {locations} }} }}\n{more}\n",
     );
     let config = PathBuf::from(format!("{folder}/{name}.conf"));
     std::fs::write(&config, text)?;

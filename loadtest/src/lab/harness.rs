@@ -6,7 +6,7 @@
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings, record, reference};
-use super::experiment::{cache, numbers};
+use super::experiment::numbers;
 use super::load::{self, Running};
 use super::media;
 use crate::procfs::run_delay_s;
@@ -31,7 +31,7 @@ const CHECKED: f64 = 0.01;
 /// # Errors
 /// A server does not start, or a run has no result.
 pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
-    let file = media::ts_file(&cache()?, KBPS)?;
+    let file = media::ts_file(&media::cache()?, KBPS)?;
     let recording = folder.join("harness.recording");
     {
         let flush = "live_flush_ms = 280\nlive_flush_bytes = 65536";

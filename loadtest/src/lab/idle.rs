@@ -6,7 +6,7 @@
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
-use super::experiment::{cache, numbers};
+use super::experiment::numbers;
 use super::kept::Kept;
 use super::load;
 use super::media;
@@ -38,7 +38,7 @@ const FETCHES: [&str; 2] = ["segment", "playlist"];
 /// # Errors
 /// A relay does not start, or a round cannot be measured.
 pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
-    let file = media::ts_file(&cache()?, KBPS)?;
+    let file = media::ts_file(&media::cache()?, KBPS)?;
     let settings = RelaySettings { media: "", shards: vec![args.server_core], channels: 1 };
     let start = || Relay::start(&args.relay, &file, &settings, args.viewer_core, folder);
     println!("\n{IDLE} keep-alive connections that ask for nothing, relay of one shard");

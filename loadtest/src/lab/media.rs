@@ -15,6 +15,16 @@ pub const FRAMES_PER_S: u32 = 25;
 /// Below this rate the picture is a small one, kb/s: a large one would not become so few bits.
 const LARGE_KBPS_MIN: u32 = 1_500;
 
+/// Where test streams are kept from run to run.
+///
+/// # Errors
+/// It cannot be made.
+pub fn cache() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join("millrace-fanout");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// A TS file of `kbps` in `folder`, H.264 with a key picture every two seconds and AAC; made once.
 ///
 /// # Errors

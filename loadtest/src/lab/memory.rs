@@ -5,7 +5,7 @@
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
-use super::experiment::{cache, numbers};
+use super::experiment::numbers;
 use super::kept::Kept;
 use super::load::{Running, group, scenario};
 use super::media;
@@ -49,7 +49,7 @@ struct PerViewer {
 /// # Errors
 /// The relay does not start, or does not serve the viewers.
 pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
-    let file = media::ts_file(&cache()?, KBPS)?;
+    let file = media::ts_file(&media::cache()?, KBPS)?;
     println!("\nMemory of a viewer, relay of one shard, fresh in each round");
     for viewers in numbers(args, &[VIEWERS]) {
         for kind in [Viewers::Continuous, Viewers::KeepAlive] {

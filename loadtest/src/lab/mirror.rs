@@ -6,13 +6,14 @@
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
-use super::experiment::{Figures, cache, numbers};
+use super::experiment::numbers;
+use super::figures::{Figures, SERVER_CPU};
 use super::load;
 use super::media;
 use super::metrics::Metrics;
 use crate::rounds::{Paired, median};
 use crate::scenario::Kind;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
 const KBPS: u32 = 3_000;
@@ -39,7 +40,7 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
         args.server_core != args.viewer_core,
         "the two shards need two cores: --server-core and --viewer-core differ"
     );
-    let file = media::ts_file(&cache()?, KBPS)?;
+    let file = media::ts_file(&media::cache()?, KBPS)?;
     let shards = [vec![args.server_core], vec![args.server_core, args.viewer_core]];
     let relays = shards.map(|shards| {
         let settings = RelaySettings { media: "", shards, channels: 1 };
@@ -82,7 +83,7 @@ fn one_round(
             load::scenario(&relay.target(), WARMUP_S, args.seconds, vec![load::group("viewers", kind, viewers, path)]);
         let result = load::run(args, folder, &scenario, relay.process.pid())?;
         let after = sent_by_shard(relay)?;
-        done.cost[index] = Figures::of(&result, ["one shard", "two shards"][index])?.cpu_s_per_gb;
+        done.cost[index] = Figures::of(&result).value(SERVER_CPU).context("the server's figures are missing")?;
         if index == 1 {
             let sent: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
             ensure!(sent.len() == 2, "the relay tells of {} shards in place of two", sent.len());

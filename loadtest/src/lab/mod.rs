@@ -12,16 +12,19 @@
 //! round. Every server runs for the whole time and idles while the others are measured.
 //!
 //! [`experiment`]: what is compared, and by which figure. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve.
-//! [`load`]: the viewers of those below, [`kept`] idle connections, [`metrics`] what the relay says of itself.
+//! [`round`]: one run, and contenders in turns. [`figures`]: what they are compared by. [`kept`]: idle connections. [`metrics`]: what the relay says of itself.
 //!
 //! Of the relay alone: [`memory`] and [`channels`], what a viewer and a channel cost; [`mirror`], a channel on two shards; [`idle`], connections
 //! that ask for nothing; [`stalled`], viewers that never read. [`harness`] holds the load generator itself to its promise.
+//!
+//! [`peer`] and [`side`]: servers by name or URL, for [`crate::ab`] and [`crate::capacity`], with their [`packages`].
 //!
 //! What it deliberately does not do: judge. It prints figures, ratios and what they are asked to be.
 
 pub mod channels;
 pub mod contender;
 pub mod experiment;
+pub mod figures;
 pub mod harness;
 pub mod idle;
 pub mod kept;
@@ -30,7 +33,12 @@ pub mod media;
 pub mod memory;
 pub mod metrics;
 pub mod mirror;
+pub mod packages;
+pub mod peer;
 pub mod process;
+pub mod round;
+pub mod scratch;
+pub mod side;
 pub mod stalled;
 
 use anyhow::{Result, ensure};

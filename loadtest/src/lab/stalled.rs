@@ -6,7 +6,7 @@
 
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings, record};
-use super::experiment::{cache, numbers};
+use super::experiment::numbers;
 use super::load::{self, Running};
 use super::media;
 use super::metrics::Metrics;
@@ -53,7 +53,7 @@ struct Delivery {
 /// # Errors
 /// The relay does not start, or a run has no result.
 pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
-    let file = media::ts_file(&cache()?, KBPS)?;
+    let file = media::ts_file(&media::cache()?, KBPS)?;
     let settings = RelaySettings { media: "", shards: vec![args.server_core], channels: 1 };
     let relay = Relay::start(&args.relay, &file, &settings, args.viewer_core, folder)?;
     relay.warmed(3)?;
