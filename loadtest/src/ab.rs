@@ -7,7 +7,7 @@
 use crate::engine::args::{REFUSED, ScenarioArgs, is_stdout, write_json};
 use crate::lab::figures::{Figures, Rounds};
 use crate::lab::peer::PeerSettings;
-use crate::lab::round::Runner;
+use crate::lab::round::{Runner, in_turns};
 use crate::lab::scratch::Scratch;
 use crate::lab::side::Side;
 use crate::report::figures::Figure;
@@ -127,8 +127,8 @@ pub fn run(args: &AbArgs) -> Result<ExitCode> {
     let say = |line: String| if is_quiet { eprintln!("{line}") } else { println!("{line}") };
     say(format!("A  {}\nB  {}\n{}, {} s a run", sides[0], sides[1], base.name, base.duration_s));
     let mut rounds = Vec::new();
-    for index in 0..args.rounds {
-        let round = measure(&mut sides, &base, &runner, index % 2 == 1)?;
+    for index in 0..args.rounds as usize {
+        let round = measure(&mut sides, &base, &runner, index)?;
         say(format!("round {} of {}: {}", index + 1, args.rounds, words(&round)));
         rounds.push(round);
     }
@@ -148,16 +148,11 @@ pub fn viewers_cores(asked: &[usize], peers: &PeerSettings, with_peer: bool) -> 
     if asked.is_empty() && with_peer { vec![peers.feed_core] } else { asked.to_vec() }
 }
 
-fn measure(sides: &mut [Side; 2], base: &Scenario, runner: &Runner, b_first: bool) -> Result<Round> {
-    let mut one = |index: usize| -> Result<Run> {
+fn measure(sides: &mut [Side; 2], base: &Scenario, runner: &Runner, round: usize) -> Result<Round> {
+    let runs = in_turns(round, |index| {
         let scenario = sides[index].scenario(base)?;
         Ok(Run::of(&runner.run(&scenario, sides[index].pid())?))
-    };
-    let (first, second) = if b_first { (1, 0) } else { (0, 1) };
-    let mut runs = [one(first)?, one(second)?];
-    if b_first {
-        runs.swap(0, 1);
-    }
+    })?;
     Ok(Round { runs })
 }
 

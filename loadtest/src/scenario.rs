@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: know addresses of the machine; `target` is overridden on the command line.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// A whole run.
@@ -63,7 +64,7 @@ pub struct Group {
 }
 
 /// What viewers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Continuous MPEG-TS.
@@ -120,6 +121,48 @@ pub struct Slo {
     pub errors_share_max: Option<f64>,
 }
 
+impl Scenario {
+    /// With a file's defaults for the rest.
+    pub fn new(name: &str, duration_s: u64, group: Vec<Group>) -> Scenario {
+        Scenario {
+            name: name.into(),
+            target: String::new(),
+            duration_s,
+            warmup_s: 0,
+            seed: one(),
+            source_addresses: one(),
+            slo: Slo::default(),
+            group,
+        }
+    }
+}
+
+impl Group {
+    /// With a file's defaults for the rest.
+    pub fn new(name: &str, kind: Kind, viewers: u32, path: &str) -> Group {
+        Group {
+            name: name.into(),
+            kind,
+            viewers,
+            path: path.into(),
+            channels: one(),
+            zipf: 0.0,
+            arrivals: Arrivals::default(),
+            zap_s: 0.0,
+            checked: checked(),
+            kbps: 0,
+            reading: Reading::default(),
+        }
+    }
+}
+
+impl Kind {
+    /// As in a file and on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl Default for Arrivals {
     fn default() -> Self {
         Arrivals::Ramp { over_s: 0.0 }
@@ -153,6 +196,14 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 7);
+    }
+
+    #[test]
+    fn what_is_made_has_a_files_defaults() {
+        let text = "name = \"a\"\nduration_s = 1\n[[group]]\nname = \"g\"\nkind = \"hls\"\nviewers = 2\npath = \"/\"\n";
+        let of_file: Scenario = toml::from_str(text).expect("it is one");
+        assert_eq!(of_file, Scenario::new("a", 1, vec![Group::new("g", Kind::Hls, 2, "/")]));
+        assert_eq!(Kind::Hls.name(), "hls");
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl ScenarioArgs {
                 let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
                 toml::from_str(&text).with_context(|| format!("{} is no scenario", file.display()))?
             }
-            (None, Some(kind)) => quick(kind, self.path.as_deref().unwrap_or_default())?,
+            (None, Some(kind)) => quick(kind, self.path.as_deref().unwrap_or_default()),
             (None, None) => bail!("either a scenario or --kind and --path"),
         };
         if let Some(duration_s) = self.duration {
@@ -133,15 +133,9 @@ impl ScenarioArgs {
 }
 
 /// Viewers of one kind for ten seconds, all at once: one until another number is asked for, and the file's defaults for the rest.
-///
-/// # Errors
-/// The defaults cannot be filled in, which no path brings about.
-pub fn quick(kind: Kind, path: &str) -> Result<Scenario> {
-    let name = serde_json::to_value(kind)?.as_str().unwrap_or_default().to_owned();
-    let group = serde_json::json!({ "name": name, "kind": kind, "viewers": 1, "path": path });
-    let scenario =
-        serde_json::json!({ "name": format!("{name} {path}").trim_end(), "duration_s": 10, "group": [group] });
-    Ok(serde_json::from_value(scenario)?)
+pub fn quick(kind: Kind, path: &str) -> Scenario {
+    let name = kind.name();
+    Scenario::new(format!("{name} {path}").trim_end(), 10, vec![Group::new(&name, kind, 1, path)])
 }
 
 /// Gives each group its share of `viewers`, at least one.
@@ -159,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_quick_run_has_one_group_and_the_files_defaults() {
-        let mut scenario = quick(Kind::Ts, "/tv/{n}.ts").expect("the quick scenario is one");
+        let mut scenario = quick(Kind::Ts, "/tv/{n}.ts");
         assert_eq!((scenario.group[0].kind, scenario.group[0].checked), (Kind::Ts, 0.01));
         share_out(&mut scenario.group, 500);
         assert_eq!(scenario.group[0].viewers, 500);

@@ -3,12 +3,12 @@
 use super::contender::{Contender, Relay, RelaySettings, nginx, record, reference};
 use super::figures::{FIRST_BYTE_P99, Figures, MACHINE, REQUESTS, Rounds, SERVER_CPU, THROUGHPUT};
 use super::media;
-use super::round::Runner;
+use super::round::in_turns;
 use super::scratch::Scratch;
 use super::{FanoutArgs, channels, harness, idle, memory, mirror, stalled};
 use crate::engine::args::quick;
 use crate::scenario::Kind;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 use std::path::Path;
 
@@ -125,44 +125,30 @@ pub(super) fn numbers(args: &FanoutArgs, own: &[u32]) -> Vec<u32> {
 }
 
 /// Measures all contenders in turn, round by round, and prints medians, and ratios to each contender but the last.
-fn compare(
+fn compare<const N: usize>(
     args: &FanoutArgs,
     folder: &Path,
-    contenders: &[Contender],
+    contenders: &[Contender; N],
     kind: Kind,
     viewers: u32,
     measure: Measure,
 ) -> Result<()> {
     let mut rounds = Rounds::default();
     for round in 0..args.rounds as usize {
-        let mut figures = vec![Figures::default(); contenders.len()];
-        // Each round begins with another one.
-        for step in 0..contenders.len() {
-            let index = (round + step) % contenders.len();
-            figures[index] = one_round(args, folder, &contenders[index], kind, viewers)?;
-        }
-        rounds.push(figures);
+        let figures: [Figures; N] = in_turns(round, |index| one_run(args, folder, &contenders[index], kind, viewers))?;
+        rounds.push(figures.into());
     }
     print_table(contenders, &rounds, viewers, measure);
     Ok(())
 }
 
-/// One contender, once, in a process of its own on the viewers' core.
-fn one_round(args: &FanoutArgs, folder: &Path, contender: &Contender, kind: Kind, viewers: u32) -> Result<Figures> {
-    let mut scenario = quick(kind, &contender.path)?;
+/// One contender, once.
+fn one_run(args: &FanoutArgs, folder: &Path, contender: &Contender, kind: Kind, viewers: u32) -> Result<Figures> {
+    let mut scenario = quick(kind, &contender.path);
     scenario.target = contender.target();
     scenario.duration_s = args.seconds;
     scenario.group[0].viewers = viewers;
-    let runner = Runner { cores: &[args.viewer_core], folder };
-    let result = runner.run(&scenario, Some(contender.pid()))?;
-    let (mut bytes, mut errors) = (0, 0);
-    for group in result.groups.values() {
-        bytes += group.bytes;
-        errors += group.errors.values().sum::<u64>();
-    }
-    ensure!(result.server.is_some(), "{}: the server's figures are missing", contender.name);
-    ensure!(bytes > 0 && errors == 0, "{}: {bytes} bytes, {errors} failed requests", contender.name);
-    Ok(Figures::of(&result))
+    Figures::of_flawless(&args.measure(folder, &scenario, contender.pid())?, contender.name)
 }
 
 fn print_table(contenders: &[Contender], rounds: &Rounds, viewers: u32, measure: Measure) {

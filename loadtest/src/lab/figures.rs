@@ -7,6 +7,7 @@ use crate::report::figures::{Better, Figure, gigabytes, measured, ratio};
 use crate::report::format::Unit;
 use crate::result::{GroupFigures, RunResult};
 use crate::rounds::{Paired, median};
+use anyhow::{Result, ensure};
 
 /// Of the server's processes.
 pub const SERVER_CPU: &str = "server CPU time per GB";
@@ -48,6 +49,18 @@ impl Figures {
             figure("failed requests", Unit::Share, slowest(result, |group| Some(errors_share(group))), Better::Lower),
         ]);
         Figures(figures)
+    }
+
+    /// Of a run that tells something only where every request succeeds and the server is sampled. `name` says whose it is.
+    ///
+    /// # Errors
+    /// Nothing was received, a request failed, or the server's figures are missing.
+    pub fn of_flawless(result: &RunResult, name: &str) -> Result<Figures> {
+        let bytes: u64 = result.groups.values().map(|group| group.bytes).sum();
+        let errors: u64 = result.groups.values().flat_map(|group| group.errors.values()).sum();
+        ensure!(result.server.is_some(), "{name}: the server's figures are missing");
+        ensure!(bytes > 0 && errors == 0, "{name}: {bytes} bytes, {errors} failed requests");
+        Ok(Figures::of(result))
     }
 
     /// All of them, in the order of a table.
@@ -139,8 +152,12 @@ mod tests {
         assert_eq!(figures.value(&format!("{kind} first byte p99")), Some(1e6));
         assert_eq!(figures.value("failed requests"), Some(1.0));
         assert!(figures.value(SERVER_CPU).is_some_and(|cpu| cpu > 0.0));
+        assert!(Figures::of_flawless(&result, "a").is_err_and(|why| why.to_string().contains("failed requests")));
+        result.groups.values_mut().for_each(|group| group.errors.clear());
+        assert!(Figures::of_flawless(&result, "a").is_ok());
         result.server = None;
         assert_eq!(Figures::of(&result).value(SERVER_CPU), None);
+        assert!(Figures::of_flawless(&result, "a").is_err());
     }
 
     #[test]

@@ -7,12 +7,12 @@
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings, record, reference};
 use super::experiment::numbers;
-use super::load::{self, Running};
 use super::media;
+use super::round::{Running, settled, tell_refused};
 use crate::procfs::run_delay_s;
 use crate::result::RunResult;
 use crate::rounds::median;
-use crate::scenario::Kind;
+use crate::scenario::{Group, Kind};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::Duration;
@@ -49,10 +49,10 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
         println!("  {viewers} viewers           lag p50 ms   p99 ms   max ms   core  waited   Gbit/s  refused");
         let (mut lags, mut refused) = (Vec::new(), 0);
         for round in 1..=args.rounds {
-            let mut viewing = load::group("viewers", Kind::Ts, viewers, "/");
-            viewing.checked = CHECKED;
-            let scenario = load::scenario(&format!("http://{}", server.addr), WARMUP_S, args.seconds, vec![viewing]);
-            let (result, waited_s) = run_and_wait(Running::start(args, folder, &scenario, server.pid())?)?;
+            let viewing = Group { checked: CHECKED, ..Group::new("viewers", Kind::Ts, viewers, "/") };
+            let scenario = settled(&format!("http://{}", server.addr), WARMUP_S, args.seconds, vec![viewing]);
+            let (result, waited_s) = run_and_wait(args.runner(folder).start(&scenario, Some(server.pid()))?)?;
+            tell_refused(&result);
             let group = result.groups.get("viewers").context("the viewers' figures are missing")?;
             let harness = &result.harness;
             println!(

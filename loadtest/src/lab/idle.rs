@@ -8,12 +8,12 @@ use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
 use super::experiment::numbers;
 use super::kept::Kept;
-use super::load;
 use super::media;
+use super::round::{in_turns, settled};
 use crate::procfs::Sampler;
 use crate::result::RunResult;
 use crate::rounds::{Paired, median};
-use crate::scenario::Kind;
+use crate::scenario::{Group, Kind};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
@@ -69,19 +69,15 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
 type Round = [[f64; 2]; 2];
 
 fn one_round(args: &FanoutArgs, folder: &Path, relays: &[Relay; 2], viewers: u32, round: usize) -> Result<Round> {
-    let mut done = Round::default();
-    for step in 0..relays.len() {
-        // Each round begins with the other one.
-        let index = (round + step) % relays.len();
+    in_turns(round, |index| {
         let relay = &relays[index];
-        let viewing = load::group("viewers", Kind::Hls, viewers, "/relay/channel/c1/index.m3u8?format=hls-ts");
-        let scenario = load::scenario(&relay.target(), WARMUP_S, args.seconds, vec![viewing]);
-        let result = load::run(args, folder, &scenario, relay.process.pid())?;
-        for (fetch, p99) in FETCHES.iter().zip(&mut done[index]) {
-            *p99 = first_byte_p99(&result, fetch)?;
-        }
-    }
-    Ok(done)
+        let viewing = Group::new("viewers", Kind::Hls, viewers, "/relay/channel/c1/index.m3u8?format=hls-ts");
+        let viewing = Group { checked: 0.0, ..viewing };
+        let scenario = settled(&relay.target(), WARMUP_S, args.seconds, vec![viewing]);
+        let result = args.measure(folder, &scenario, relay.process.pid())?;
+        let [segment, playlist] = FETCHES.map(|fetch| first_byte_p99(&result, fetch));
+        Ok([segment?, playlist?])
+    })
 }
 
 fn first_byte_p99(result: &RunResult, fetch: &str) -> Result<f64> {

@@ -7,11 +7,11 @@ use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
 use super::experiment::numbers;
 use super::kept::Kept;
-use super::load::{Running, group, scenario};
 use super::media;
+use super::round::{settled, tell_refused};
 use crate::procfs::{self, Memory};
 use crate::rounds::median;
-use crate::scenario::Kind;
+use crate::scenario::{Group, Kind};
 use anyhow::{Result, ensure};
 use std::path::Path;
 use std::time::Duration;
@@ -68,14 +68,15 @@ fn one_round(args: &FanoutArgs, folder: &Path, file: &Path, kind: Viewers, viewe
     let before = Sight::of(pid)?;
     match kind {
         Viewers::Continuous => {
-            let mut viewing = group("continuous", Kind::Ts, viewers, "/relay/channel/c1/stream.ts");
-            viewing.checked = 0.0001;
-            let scenario = scenario(&relay.target(), WARMUP_S, args.seconds, vec![viewing]);
-            let running = Running::start(args, folder, &scenario, pid)?;
+            let viewing = Group::new("continuous", Kind::Ts, viewers, "/relay/channel/c1/stream.ts");
+            let viewing = Group { checked: 0.0001, ..viewing };
+            let scenario = settled(&relay.target(), WARMUP_S, args.seconds, vec![viewing]);
+            let running = args.runner(folder).start(&scenario, Some(pid))?;
             // Before they leave, but with all of them settled.
             std::thread::sleep(Duration::from_secs(WARMUP_S + args.seconds - 1));
             let with = Sight::of(pid)?;
             let result = running.finish()?;
+            tell_refused(&result);
             let figures = &result.groups["continuous"];
             ensure!(figures.errors.is_empty(), "viewers that failed: {:?}", figures.errors);
             ensure!(figures.viewers == u64::from(viewers), "{} viewers came of {viewers}", figures.viewers);

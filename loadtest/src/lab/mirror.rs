@@ -8,11 +8,11 @@ use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings};
 use super::experiment::numbers;
 use super::figures::{Figures, SERVER_CPU};
-use super::load;
 use super::media;
 use super::metrics::Metrics;
+use super::round::{in_turns, settled};
 use crate::rounds::{Paired, median};
-use crate::scenario::Kind;
+use crate::scenario::{Group, Kind};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
@@ -73,24 +73,23 @@ fn one_round(
     (kind, path, viewers): (Kind, &str, u32),
     round: usize,
 ) -> Result<Round> {
-    let mut done = Round { cost: [f64::NAN; 2], least_share: f64::NAN };
-    for step in 0..relays.len() {
-        // Each round begins with the other one.
-        let index = (round + step) % relays.len();
+    let mut least_share = f64::NAN;
+    let cost = in_turns(round, |index| {
         let relay = &relays[index];
         let before = sent_by_shard(relay)?;
-        let scenario =
-            load::scenario(&relay.target(), WARMUP_S, args.seconds, vec![load::group("viewers", kind, viewers, path)]);
-        let result = load::run(args, folder, &scenario, relay.process.pid())?;
+        let viewing = Group { checked: 0.0, ..Group::new("viewers", kind, viewers, path) };
+        let scenario = settled(&relay.target(), WARMUP_S, args.seconds, vec![viewing]);
+        let result = args.measure(folder, &scenario, relay.process.pid())?;
         let after = sent_by_shard(relay)?;
-        done.cost[index] = Figures::of(&result).value(SERVER_CPU).context("the server's figures are missing")?;
         if index == 1 {
             let sent: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
             ensure!(sent.len() == 2, "the relay tells of {} shards in place of two", sent.len());
-            done.least_share = sent[0].min(sent[1]) / (sent[0] + sent[1]);
+            least_share = sent[0].min(sent[1]) / (sent[0] + sent[1]);
         }
-    }
-    Ok(done)
+        let name = ["one shard", "two shards"][index];
+        Figures::of_flawless(&result, name)?.value(SERVER_CPU).with_context(|| format!("{name}: no CPU time a GB"))
+    })?;
+    Ok(Round { cost, least_share })
 }
 
 fn sent_by_shard(relay: &Relay) -> Result<Vec<f64>> {

@@ -28,7 +28,6 @@ pub mod figures;
 pub mod harness;
 pub mod idle;
 pub mod kept;
-pub mod load;
 pub mod media;
 pub mod memory;
 pub mod metrics;
@@ -41,10 +40,13 @@ pub mod scratch;
 pub mod side;
 pub mod stalled;
 
+use crate::result::RunResult;
+use crate::scenario::Scenario;
 use anyhow::{Result, ensure};
 use clap::Args;
 use experiment::Experiment;
-use std::path::PathBuf;
+use round::{Runner, tell_refused};
+use std::path::{Path, PathBuf};
 
 /// `loadtest fanout`.
 #[derive(Args, Debug)]
@@ -73,6 +75,18 @@ pub struct FanoutArgs {
 }
 
 impl FanoutArgs {
+    /// Runs are on the viewers' core.
+    fn runner<'a>(&'a self, folder: &'a Path) -> Runner<'a> {
+        Runner { cores: std::slice::from_ref(&self.viewer_core), folder }
+    }
+
+    /// Runs a scenario to its end, and tells where the harness refuses it.
+    fn measure(&self, folder: &Path, scenario: &Scenario, server_pid: u32) -> Result<RunResult> {
+        let result = self.runner(folder).run(scenario, Some(server_pid))?;
+        tell_refused(&result);
+        Ok(result)
+    }
+
     /// Runs the comparisons one after the other and prints a table of each.
     ///
     /// # Errors

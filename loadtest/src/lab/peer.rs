@@ -95,8 +95,8 @@ impl PeerArgs {
         let peer = self.preset.start(&self.settings, self.channels)?;
         println!("{}, process {}", peer.target(), peer.pid());
         for kind in Kind::value_variants() {
-            if let (Some(path), Some(name)) = (peer.path(*kind), kind.to_possible_value()) {
-                println!("  --kind {:<10} --path '{path}'", name.get_name());
+            if let Some(path) = peer.path(*kind) {
+                println!("  --kind {:<10} --path '{path}'", kind.name());
             }
         }
         // Blocked only now: children would inherit it.

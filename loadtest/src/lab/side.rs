@@ -87,10 +87,10 @@ impl Side {
             return Ok(path.clone());
         }
         if let Some(peer) = &self.peer {
-            let kind = group.kind.to_possible_value().map_or_else(String::new, |kind| kind.get_name().to_owned());
             let path = peer.path(group.kind).map(str::to_owned);
-            return path
-                .with_context(|| format!("{} serves no viewers of kind {kind} (group {})", self.name, group.name));
+            return path.with_context(|| {
+                format!("{} serves no viewers of kind {} (group {})", self.name, group.kind.name(), group.name)
+            });
         }
         ensure!(!group.path.is_empty(), "{}: --kind needs a path for it", self.name);
         Ok(group.path.clone())
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_path_is_the_sides_own_or_the_scenarios() {
-        let mut base = quick(Kind::Hls, "/of-scenario").unwrap();
+        let mut base = quick(Kind::Hls, "/of-scenario");
         base.group.push(base.group[0].clone());
         let paths = |sides: &[&str]| {
             let scenario = start("http://a:1", sides, &base).unwrap().scenario(&base).unwrap();
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_said() {
-        let base = quick(Kind::Hls, "").unwrap();
+        let base = quick(Kind::Hls, "");
         let words = |what: &str| start(what, &[], &base).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(words("peer:lighttpd").contains("nginx-rtmp"));
         assert!(words("ftp://a").contains("neither"));

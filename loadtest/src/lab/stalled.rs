@@ -7,9 +7,9 @@
 use super::FanoutArgs;
 use super::contender::{Relay, RelaySettings, record};
 use super::experiment::numbers;
-use super::load::{self, Running};
 use super::media;
 use super::metrics::Metrics;
+use super::round::{in_turns, settled, tell_refused};
 use crate::procfs;
 use crate::reference::recording::Recording;
 use crate::result::{GroupFigures, RunResult};
@@ -64,12 +64,7 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
         let groups = [vec![reading(viewers - never)], vec![reading(viewers - never), never_reading(never)]];
         let mut rounds = Vec::new();
         for round in 0..args.rounds as usize {
-            let mut pair = [None, None];
-            for step in 0..2 {
-                let index = (round + step) % 2;
-                pair[index] = Some(one_run(args, folder, &relay, groups[index].clone())?);
-            }
-            rounds.extend(pair[0].take().zip(pair[1].take()));
+            rounds.push(in_turns(round, |index| one_run(args, folder, &relay, groups[index].clone()))?);
         }
         print_delivery(viewers, rate, &rounds);
         cuts(args, folder, &relay, viewers, rate)?;
@@ -78,21 +73,27 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
 }
 
 fn reading(viewers: u32) -> Group {
-    Group { checked: CHECKED, ..load::group("reading", Kind::Ts, viewers, PATH) }
+    Group { checked: CHECKED, ..Group::new("reading", Kind::Ts, viewers, PATH) }
 }
 
 fn never_reading(viewers: u32) -> Group {
-    Group { reading: Reading::Stops { after_s: 0.0 }, ..load::group("never reading", Kind::Ts, viewers, PATH) }
+    Group {
+        checked: 0.0,
+        reading: Reading::Stops { after_s: 0.0 },
+        ..Group::new("never reading", Kind::Ts, viewers, PATH)
+    }
 }
 
 fn one_run(args: &FanoutArgs, folder: &Path, relay: &Relay, groups: Vec<Group>) -> Result<Delivery> {
-    let scenario = load::scenario(&relay.target(), WARMUP_S, args.seconds, groups);
-    let running = Running::start(args, folder, &scenario, relay.process.pid())?;
+    let scenario = settled(&relay.target(), WARMUP_S, args.seconds, groups);
+    let running = args.runner(folder).start(&scenario, Some(relay.process.pid()))?;
     std::thread::sleep(Duration::from_secs(WARMUP_S));
     let recording = folder.join("gaps.recording");
     record(relay, PATH, args.seconds.saturating_sub(1).max(1), &recording, args.viewer_core)?;
     let recorded = Recording::load(&recording)?;
-    Delivery::of(&running.finish()?, gap_p99_ms(&recorded))
+    let result = running.finish()?;
+    tell_refused(&result);
+    Delivery::of(&result, gap_p99_ms(&recorded))
 }
 
 impl Delivery {
@@ -122,15 +123,15 @@ fn gap_p99_ms(recorded: &Recording) -> f64 {
     gaps.get(gaps.len() * 99 / 100).map_or(f64::NAN, |gap| *gap as f64 / 1e3)
 }
 
-fn print_delivery(viewers: u32, rate: f64, rounds: &[(Delivery, Delivery)]) {
+fn print_delivery(viewers: u32, rate: f64, rounds: &[[Delivery; 2]]) {
     println!("  {} viewers read, {} more never do, {} rounds", viewers - viewers / 4, viewers / 4, rounds.len());
     for (what, figure) in [
         ("bytes/s of a reading viewer", &(|d: &Delivery| d.bytes_per_s) as &dyn Fn(&Delivery) -> f64),
         ("of the one that got least", &|d| d.least_bytes_per_s),
         ("gap between arrivals, p99 ms", &|d| d.gap_p99_ms),
     ] {
-        let all_read: Vec<f64> = rounds.iter().map(|round| figure(&round.0)).collect();
-        let beside: Vec<f64> = rounds.iter().map(|round| figure(&round.1)).collect();
+        let all_read: Vec<f64> = rounds.iter().map(|round| figure(&round[0])).collect();
+        let beside: Vec<f64> = rounds.iter().map(|round| figure(&round[1])).collect();
         let ratio = Paired::of(&all_read, &beside).summary().map_or(String::new(), |summary| summary.to_string());
         let middle = |values: &[f64]| median(values).unwrap_or(f64::NAN);
         println!("    {what:<29} {:>10.1} alone, {:>10.1} beside them: {ratio}", middle(&all_read), middle(&beside));
@@ -140,7 +141,7 @@ fn print_delivery(viewers: u32, rate: f64, rounds: &[(Delivery, Delivery)]) {
         1.0 - SLOWER_MAX,
         rate / 8.0
     );
-    let sum = |figure: fn(&Delivery) -> u64| -> u64 { rounds.iter().map(|round| figure(&round.1)).sum() };
+    let sum = |figure: fn(&Delivery) -> u64| -> u64 { rounds.iter().map(|round| figure(&round[1])).sum() };
     println!(
         "    beside them: {} broken rules of content, {} stalls, {} failed requests; target 0 of each",
         sum(|d| d.violations),
@@ -155,8 +156,8 @@ fn cuts(args: &FanoutArgs, folder: &Path, relay: &Relay, viewers: u32, rate: f64
     let log_before = cut_lines(relay)?;
     let before = Metrics::scrape(relay.admin)?.sum("millrace_viewers_cut_total");
     let groups = vec![reading(viewers - never), never_reading(never)];
-    let scenario = load::scenario(&relay.target(), WARMUP_S, BOUND_S + CUT_SLACK_S, groups);
-    let mut running = Running::start(args, folder, &scenario, relay.process.pid())?;
+    let scenario = settled(&relay.target(), WARMUP_S, BOUND_S + CUT_SLACK_S, groups);
+    let mut running = args.runner(folder).start(&scenario, Some(relay.process.pid()))?;
     let mut seen = Seen::default();
     let begun = Instant::now();
     while running.goes_on() {
@@ -166,7 +167,9 @@ fn cuts(args: &FanoutArgs, folder: &Path, relay: &Relay, viewers: u32, rate: f64
         let cut = Metrics::scrape(relay.admin)?.sum("millrace_viewers_cut_total") - before;
         seen.look(begun.elapsed().as_secs_f64(), queued, cut as u64);
     }
-    let delivered = Delivery::of(&running.finish()?, f64::NAN)?;
+    let result = running.finish()?;
+    tell_refused(&result);
+    let delivered = Delivery::of(&result, f64::NAN)?;
     let lines = cut_lines(relay)? - log_before;
     println!("  until they are cut: {} viewers read, {never} never do, {} s", viewers - never, scenario.duration_s);
     println!("    cut {} (metric), {lines} lines \"viewer cut\" in the log; target {never} of each", seen.cut);
