@@ -106,7 +106,7 @@ pub struct ServerFigures {
     /// At the end; and the most that was seen.
     pub rss_bytes: u64,
     pub rss_bytes_max: u64,
-    /// Kernel memory of its TCP sockets, from `ss -m`'s source, at the end.
+    /// Kernel memory of its TCP sockets, from `ss -m`'s source, a second before the end: viewers are there. So are the next two.
     pub socket_bytes: Option<u64>,
     pub threads: u32,
     pub open_files: u32,
@@ -120,7 +120,7 @@ pub struct MachineFigures {
     /// Of these, soft interrupts.
     pub softirq_s: Vec<f64>,
     pub context_switches: u64,
-    /// Pages of all TCP sockets, in bytes, at the end.
+    /// Pages of all TCP sockets, in bytes, a second before the end.
     pub tcp_memory_bytes: Option<u64>,
 }
 

@@ -186,6 +186,9 @@ fn sample(
     let mut sampled = Sampled { sampler: Sampler::start(options.server_pid)?, seconds: Vec::new() };
     let mut before = [0; 2];
     for second in 1..=scenario.duration_s {
+        if second == scenario.duration_s {
+            sampled.sampler.look();
+        }
         thread::sleep((start + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
         sampled.seconds.push(sampled.sampler.second());
         if second == scenario.warmup_s {

@@ -100,10 +100,10 @@ pub fn server(result: &RunResult) -> Vec<Figure> {
         figure("system calls per GB", Unit::PerGb, per_gb(syscalls), Better::Lower),
         figure("resident memory, most", Unit::Bytes, rss_bytes_max, Better::Lower),
         figure("resident memory per viewer", Unit::Bytes, per_viewer(rss_bytes_max), Better::Lower),
-        figure("socket memory at the end", Unit::Bytes, socket_bytes, Better::Lower),
+        figure("socket memory", Unit::Bytes, socket_bytes, Better::Lower),
         figure("socket memory per viewer", Unit::Bytes, per_viewer(socket_bytes), Better::Lower),
         figure("threads", Unit::Count, of(|server| f64::from(server.threads)), Better::Neither),
-        figure("open files at the end", Unit::Count, of(|server| f64::from(server.open_files)), Better::Neither),
+        figure("open files", Unit::Count, of(|server| f64::from(server.open_files)), Better::Neither),
     ]
 }
 
@@ -120,7 +120,7 @@ pub fn machine(result: &RunResult) -> Vec<Figure> {
         figure("busy time per GB", Unit::SecondsPerGb, ratio(busy_s, gigabytes), Better::Lower),
         figure("soft interrupts per GB", Unit::SecondsPerGb, ratio(softirq_s, gigabytes), Better::Lower),
         figure("context switches per GB", Unit::PerGb, switches, Better::Lower),
-        figure("TCP memory at the end", Unit::Bytes, tcp_memory_bytes, Better::Lower),
+        figure("TCP memory", Unit::Bytes, tcp_memory_bytes, Better::Lower),
     ]
 }
 
