@@ -157,7 +157,7 @@ pub struct Media {
     pub audio_ring_bytes: usize,
     /// Bytes of muxed media that one shard may hold.
     pub store_bytes_max: usize,
-    /// Continuous viewers get what was muxed once it is this old, milliseconds, at the next beat of their shard ([`limits::TICK_BUSY_MS`]).
+    /// Continuous viewers are sent what was muxed this often, milliseconds; an access unit that comes later goes out at once.
     pub live_flush_ms: u64,
     /// Or once it is this much, bytes.
     pub live_flush_bytes: usize,

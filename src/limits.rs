@@ -230,10 +230,14 @@ pub const WINDOW_SEGMENTS_MAX: usize = 1_024;
 
 // ---- runtime
 
-/// Period of the pacemaker while a shard has connections, milliseconds.
-pub const TICK_BUSY_MS: u64 = 5;
+/// Period of the pacemaker while a shard waits for what another one publishes, milliseconds.
+pub const TICK_FAST_MS: u64 = 5;
+/// Period of the pacemaker while a shard has anything else to do, milliseconds: sockets wake it by themselves.
+pub const TICK_STEADY_MS: u64 = 40;
 /// Period of the pacemaker on an idle shard, milliseconds.
 pub const TICK_IDLE_MS: u64 = 250;
+/// For how long after a connection or a request a shard counts as having something to do, milliseconds.
+pub const BUSY_AFTER_REQUEST_MS: u64 = 1_000;
 /// Period of the slow clocks of a shard: deadlines, viewers, waiting requests; milliseconds.
 pub const SWEEP_MS: u64 = 100;
 /// A shard that has not moved for this long is dead, milliseconds.
@@ -242,6 +246,16 @@ pub const SHARD_DEAD_MS: u64 = 15_000;
 pub const SEGMENT_VIEWERS_MAX: usize = 200_000;
 /// Unsent bytes the kernel keeps of one connection before it says that it is full (TCP_NOTSENT_LOWAT).
 pub const NOTSENT_LOWAT_BYTES: i32 = 256 << 10;
+/// Requests for a segment within [`HOT_SEGMENT_IDLE_MS`] of each other after which it is kept in pipes.
+pub const HOT_SEGMENT_REQUESTS: u32 = 3;
+/// A segment that nobody asked for is not hot any more, milliseconds.
+pub const HOT_SEGMENT_IDLE_MS: u64 = 4_000;
+/// Segments whose requests one shard counts.
+pub const HOT_SEGMENTS_MAX: usize = 4_096;
+/// Pipes of hot segments of all shards, [`BLOCK_BYTES`] each: three quarters of what Linux lets a user have (/proc/sys/fs/pipe-user-pages-soft).
+pub const HOT_PIECES_MAX: usize = 192;
+/// A continuous viewer's next push may come this much before its time, milliseconds: an access unit that is a little early is not to wait for a beat.
+pub const FLUSH_EARLY_MS: u64 = 5;
 /// A stalled continuous stream gets a null packet this often, milliseconds (players give up after 3 to 5 s of silence).
 pub const STALL_NULL_MS: u64 = 1_000;
 /// An answer that makes no progress for this long is cut, milliseconds.
@@ -320,9 +334,9 @@ const _: () = {
     // Kept buffers of all tracks leave room for a largest packet beside them.
     assert!(TRACKS_MAX * 2 * PES_BUFFER_KEPT_BYTES + 2 * PES_BYTES_MAX <= DEMUX_BYTES_MAX);
     assert!(FIRST_PLAYLIST_HOLD_MS + COLD_RELOAD_HOLD_MS < 8_000);
-    assert!(TICK_BUSY_MS < TICK_IDLE_MS);
-    assert!(LIVE_FLUSH_MS_MAX + TICK_BUSY_MS < STALL_NULL_MS);
-    assert!(TICK_BUSY_MS <= SWEEP_MS && SWEEP_MS < STALL_NULL_MS);
+    assert!(TICK_FAST_MS < TICK_STEADY_MS && TICK_STEADY_MS < TICK_IDLE_MS);
+    assert!(LIVE_FLUSH_MS_MAX + TICK_STEADY_MS < STALL_NULL_MS);
+    assert!(TICK_STEADY_MS <= SWEEP_MS && SWEEP_MS < STALL_NULL_MS);
     assert!(TICK_IDLE_MS * 4 < SHARD_DEAD_MS);
     assert!(RING_BYTES_MIN <= PES_BYTES_MAX && PES_BYTES_MAX <= RING_BYTES_MAX);
 };

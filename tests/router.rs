@@ -42,9 +42,9 @@ fn cases() -> Vec<Case> {
 }
 
 /// As the relay does it: parses the head, and hands the router its fields.
-fn routed(head: &[u8], rules: &Rules) -> Option<Result<Route, RouteError>> {
-    let mut progress = Progress::default();
-    let Ok(Parsed::Complete(head, _)) = parse(head, &mut progress) else { return None };
+fn routed<'h>(head: &'h [u8], rules: &Rules) -> Option<Result<Route<'h>, RouteError>> {
+    let progress = Box::leak(Box::new(Progress::default()));
+    let Ok(Parsed::Complete(head, _)) = parse(head, progress) else { return None };
     Some(route(Target::new(head.target()), &Client::of(&head), rules))
 }
 

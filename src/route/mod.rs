@@ -21,14 +21,15 @@ use ask::Ask;
 use decide::{Choice, Client};
 use headers::Named;
 use rules::Rules;
+use std::borrow::Cow;
 
 /// What a target names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum Route<'t> {
     /// A channel's entry point: a playlist, an MPD, or the continuous stream.
-    Entry { channel: String, choice: Choice },
+    Entry { channel: Cow<'t, str>, choice: Choice },
     /// Something below an epoch of a channel.
-    Media { channel: String, epoch: u64, resource: Resource },
+    Media { channel: Cow<'t, str>, epoch: u64, resource: Resource },
     /// `/relay/time`: the wall clock, for DASH players.
     Time,
     /// `/channels.m3u`
@@ -48,7 +49,7 @@ pub enum Route {
     /// `/`
     Index,
     /// `/web/{file}`: what the page is made of.
-    Web { file: String },
+    Web { file: Cow<'t, str> },
 }
 
 /// What lies below `/relay/channel/{id}/{epoch}/`. A playlist of some old epoch is answered with the current one.
@@ -87,7 +88,7 @@ pub enum RouteError {
 }
 
 /// Tells what `target` asks for, and for a channel's entry point what `client` gets by `rules`.
-pub fn route(target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<Route, RouteError> {
+pub fn route<'t>(target: Target<'t>, client: &Client<'_>, rules: &Rules) -> Result<Route<'t>, RouteError> {
     match target.path {
         b"/" => return Ok(Route::Index),
         b"/channels.m3u" => return Ok(Route::ChannelList),
@@ -102,20 +103,26 @@ pub fn route(target: Target<'_>, client: &Client<'_>, rules: &Rules) -> Result<R
     }
     let mut segments = target.segments();
     let mut next = || segments.next().transpose().map_err(RouteError::BadUrl);
-    let path = [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
-    match path.each_ref().map(Option::as_deref) {
-        [Some("web"), Some(file), None, ..] => Ok(Route::Web { file: file.to_owned() }),
-        [Some("relay"), Some("channel"), Some(id), Some(name), None, ..] if !id.is_empty() => {
-            Ok(Route::Entry { channel: id.to_owned(), choice: entry(name, target, client, rules)? })
+    match [next()?, next()?, next()?, next()?, next()?, next()?, next()?] {
+        [Some(web), Some(file), None, ..] if web == "web" => Ok(Route::Web { file }),
+        [Some(relay), Some(kind), Some(channel), Some(name), None, ..] if is_channel(&relay, &kind, &channel) => {
+            Ok(Route::Entry { channel, choice: entry(&name, target, client, rules)? })
         }
-        [Some("relay"), Some("channel"), Some(id), Some(epoch), Some(folder), Some(file), None] if !id.is_empty() => {
-            media(id.to_owned(), epoch, folder, file).ok_or(RouteError::NotFound)
+        [Some(relay), Some(kind), Some(channel), Some(epoch), Some(folder), Some(file), None]
+            if is_channel(&relay, &kind, &channel) =>
+        {
+            media(channel, &epoch, &folder, &file).ok_or(RouteError::NotFound)
         }
         _ => Err(RouteError::NotFound),
     }
 }
 
-fn media(channel: String, epoch: &str, folder: &str, file: &str) -> Option<Route> {
+/// `/relay/channel/{id}`
+fn is_channel(relay: &str, kind: &str, id: &str) -> bool {
+    relay == "relay" && kind == "channel" && !id.is_empty()
+}
+
+fn media<'t>(channel: Cow<'t, str>, epoch: &str, folder: &str, file: &str) -> Option<Route<'t>> {
     let epoch = decimal(epoch)?;
     let resource = match ts_folder(folder) {
         Some(selection) if file == "media.m3u8" => Resource::TsPlaylist { selection },
@@ -188,9 +195,10 @@ fn decimal(digits: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn of(path: &str, query: &str, agent: &str) -> Result<Route, RouteError> {
+    fn of(path: &str, query: &str, agent: &str) -> Result<Route<'static>, RouteError> {
         let client = Client { user_agent: agent.as_bytes(), ..Client::default() };
-        route(Target::new(format!("{path}?{query}").as_bytes()), &client, &Rules::default())
+        let target: &'static str = Box::leak(format!("{path}?{query}").into_boxed_str());
+        route(Target::new(target.as_bytes()), &client, &Rules::default())
     }
 
     fn format(path: &str, query: &str, agent: &str) -> Option<Format> {

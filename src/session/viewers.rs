@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::metrics::Format;
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 use std::collections::hash_map::Entry;
 
 /// Who fetches: a hash of address and User-Agent, and the channel's index.

@@ -1,12 +1,14 @@
 //! From a configuration to running shards: preflight, listeners, executors, pacemaker, signals, the end.
 
+use super::hot::HotSegments;
 use super::listen::{Listener, bind_group};
 use super::mesh::Mesh;
+use super::pacemaker::Tempo;
 use super::relay::Relay;
 use super::{Shard, conn, pacemaker, tick};
 use crate::config::{Config, Steering};
 use crate::http::response::HttpDate;
-use crate::limits::{RESOLVER_THREADS, SEGMENT_VIEWERS_MAX, SHARDS_MAX};
+use crate::limits::{REQUEST_READ_BYTES, RESOLVER_THREADS, SEGMENT_VIEWERS_MAX, SHARDS_MAX};
 use crate::session::viewers::SegmentViewers;
 use crate::store::Arena;
 use crate::transcode::{IS_BUILT_IN, TranscodeConfig};
@@ -28,7 +30,7 @@ pub const EXIT_SYSTEM: i32 = 78;
 pub const EXIT_SHARD_DEAD: i32 = 70;
 
 /// Entries of each executor's ring, and bytes of its registered buffers: small, so that many executors fit in 8 MiB of memlock.
-const RING_DEPTH: usize = 512;
+const RING_DEPTH: usize = 4_096;
 const RING_MEMORY_BYTES: usize = 64 << 10;
 /// Locked memory one executor needs at least, bytes.
 const MEMLOCK_BYTES_PER_SHARD: u64 = 512 << 10;
@@ -231,7 +233,7 @@ async fn run_shard(index: usize, relay: Arc<Relay>, luggage: Luggage) {
         Poll::Ready(())
     })
     .await;
-    heart.set_busy(true);
+    heart.set_tempo(Tempo::Fast);
     // The first timer sleep takes 10 ms (membarrier registration): pay for it before there are viewers.
     glommio::timer::sleep(Duration::from_micros(1)).await;
     let arena = match Arena::new(relay.config.media.store_bytes_max) {
@@ -251,9 +253,12 @@ async fn run_shard(index: usize, relay: Arc<Relay>, luggage: Luggage) {
         mirrors: RefCell::default(),
         deadlines: Default::default(),
         segment_viewers: RefCell::new(SegmentViewers::new(SEGMENT_VIEWERS_MAX)),
+        hot_segments: RefCell::new(HotSegments::new(relay.shards.len())),
+        asked_us: Cell::new(0),
         connections: Cell::new(0),
         addresses: RefCell::default(),
         listeners: RefCell::default(),
+        scratch: RefCell::new(vec![0; REQUEST_READ_BYTES].into_boxed_slice()),
         date: RefCell::new(HttpDate::new(0)),
         last_numbers: RefCell::default(),
         relay,

@@ -9,6 +9,7 @@ use crate::http::request::{Parsed, Progress, parse};
 use crate::http::response::{ErrorAnswer, Persistence, Status};
 use crate::limits::{NOTSENT_LOWAT_BYTES, REQUEST_HEAD_BYTES_MAX, REQUEST_READ_BYTES};
 use crate::metrics::Format;
+use crate::time::Now;
 use futures_lite::{AsyncRead, FutureExt};
 use glommio::net::{TcpListener, TcpStream};
 use socket2::Socket;
@@ -56,7 +57,7 @@ fn admit(shard: &Rc<Shard>, stream: TcpStream, is_admin: bool) {
     }
     socket::tune(stream.as_raw_fd(), NOTSENT_LOWAT_BYTES);
     let guard = Admitted { shard: shard.clone(), peer: peer.ip(), is_admin };
-    shard.relay.shards[shard.index].heart.set_busy(true);
+    shard.asked(shard.now().mono_us);
     let task = async move {
         let shard = &guard.shard;
         if AssertUnwindSafe(serve(shard, stream, guard.peer, is_admin)).catch_unwind().await.is_err() {
@@ -78,7 +79,7 @@ fn turn_away(shard: &Shard, stream: &TcpStream) {
         retry_after_s: Some(1),
     };
     let mut out = Vec::new();
-    answer.write(&mut out, &shard.date());
+    answer.write(&mut out, &shard.date(shard.now()));
     shard.metrics.responses(5).add(1);
     // Whoever does not get it sees the connection close all the same.
     let _ = socket::send(stream.as_raw_fd(), &out, false);
@@ -148,14 +149,14 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
         if is_partial && !read_more(shard, &mut stream, &watch, &mut carry).await.is_ok_and(|count| count > 0) {
             return;
         }
-        let answering = Answering { shard, stream: &mut stream, fd, watch: &watch, peer, is_admin };
+        let answering = Answering { shard, stream: &mut stream, fd, watch: &watch, now: shard.now(), peer, is_admin };
         // On the heap for as long as it is being answered: a request takes kilobytes that a waiting connection must not.
-        let (next, consumed) = match Box::pin(exchange(answering, &carry, &mut progress)).await {
+        let (next, consumed, now) = match Box::pin(exchange(answering, &carry, &mut progress)).await {
             Ok(Exchange::Partial) => {
                 is_partial = true;
                 continue;
             }
-            Ok(Exchange::Answered { next, consumed }) => (next, consumed),
+            Ok(Exchange::Answered { next, consumed, now }) => (next, consumed, now),
             Err(_) => return,
         };
         if !matches!(next, Next::Request) {
@@ -164,7 +165,7 @@ async fn serve(shard: &Rc<Shard>, mut stream: TcpStream, peer: IpAddr, is_admin:
         carry.drain(..consumed);
         is_partial = carry.is_empty();
         watch.channel.set(None);
-        watch.enter(Phase::Idle, shard.now().mono_us + keepalive_us);
+        watch.enter(Phase::Idle, now.mono_us + keepalive_us);
         // A client that has its next request ready each time must not keep others waiting.
         glommio::executor().yield_if_needed().await;
     };
@@ -185,7 +186,7 @@ enum Exchange {
     /// They are no whole head yet.
     Partial,
     /// A request of this many bytes was answered.
-    Answered { next: Next, consumed: usize },
+    Answered { next: Next, consumed: usize, now: Now },
 }
 
 async fn exchange(mut answering: Answering<'_>, bytes: &[u8], progress: &mut Progress) -> io::Result<Exchange> {
@@ -193,11 +194,11 @@ async fn exchange(mut answering: Answering<'_>, bytes: &[u8], progress: &mut Pro
         Ok(Parsed::Partial) => Ok(Exchange::Partial),
         Ok(Parsed::Complete(head, consumed)) => {
             let next = respond::answer(&mut answering, &head).await?;
-            Ok(Exchange::Answered { next, consumed })
+            Ok(Exchange::Answered { next, consumed, now: answering.now })
         }
         Err(refused) => {
             let next = answering.refuse_request(refused).await?;
-            Ok(Exchange::Answered { next, consumed: bytes.len() })
+            Ok(Exchange::Answered { next, consumed: bytes.len(), now: answering.now })
         }
     }
 }
@@ -215,8 +216,8 @@ async fn read_more(
         watch.enter(Phase::Head, shard.now().mono_us + shard.relay.config.limits.request_head_ms * 1_000);
     }
     std::future::poll_fn(|cx| {
-        // The bytes go through the stack, so that a waiting connection owns no buffer.
-        let mut scratch = [0; REQUEST_READ_BYTES];
+        // The bytes go through one buffer of the shard, so that a waiting connection owns none.
+        let mut scratch = shard.scratch.borrow_mut();
         let room = (REQUEST_HEAD_BYTES_MAX + 1).saturating_sub(carry.len()).clamp(1, REQUEST_READ_BYTES);
         let poll = Pin::new(&mut *stream).poll_read(cx, &mut scratch[..room]);
         if let Poll::Ready(Ok(n)) = poll {

@@ -177,7 +177,7 @@ impl Answering<'_> {
             }
         };
         let mut out = Vec::new();
-        let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), asked.persistence);
+        let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(self.now), asked.persistence);
         let manifest = Manifest::entry(format, Selection::SOURCE);
         head.content_type(manifest.map_or(TS_TYPE, Manifest::content_type));
         let is_shared = by_url && manifest.is_some();
@@ -189,7 +189,7 @@ impl Answering<'_> {
 
     /// A channel's entry point: settles the format with the source, then answers in it.
     pub async fn entry(&mut self, asked: Asked<'_>, channel: u32, choice: &Choice) -> io::Result<Next> {
-        let deadline_us = self.shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
+        let deadline_us = self.now.mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
         let relay = self.shard.relay.clone();
         let profiles = &relay.rules.profiles;
         let settled =
@@ -217,7 +217,7 @@ impl Answering<'_> {
             let there = manifest.find(&self.shard.mirror(channel).view());
             there.unwrap_or_else(|| Err(Refusal::unavailable("nobody watches the channel")))
         } else {
-            let deadline_us = self.shard.now().mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
+            let deadline_us = self.now.mono_us + FIRST_PLAYLIST_HOLD_MS * 1_000;
             self.playable(asked, channel, manifest, segments_wanted(asked), deadline_us).await
         };
         match found {
@@ -236,7 +236,7 @@ impl Answering<'_> {
         deadline_us: u64,
     ) -> Result<Playable, Refusal> {
         let mut found = self.wait_for_segments(channel, manifest, segments_min, deadline_us).await?;
-        let now = self.shard.now();
+        let now = self.now;
         if found.segments.next_is_due(now) {
             let deadline_us = now.mono_us + COLD_RELOAD_HOLD_MS * 1_000;
             found = self.wait_for_segments(channel, manifest, found.segments.count + 1, deadline_us).await?;
@@ -272,7 +272,7 @@ impl Answering<'_> {
         text: &Text,
         decision: Option<(&str, bool)>,
     ) -> io::Result<Next> {
-        let date = self.shard.date();
+        let date = self.shard.date(self.now);
         let mut out = Vec::with_capacity(1_024 + text.body.len());
         let is_shared = decision.is_none_or(|(_, by_url)| by_url);
         if is_shared && asked.has(&text.etag) {
@@ -305,7 +305,7 @@ impl Answering<'_> {
             Err(refusal) => return self.refuse(asked, refusal).await,
         };
         let mut out = Vec::with_capacity(512);
-        let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(), Persistence::Close);
+        let mut head = ResponseHead::new(&mut out, Status::Ok, &self.shard.date(self.now), Persistence::Close);
         head.content_type(TS_TYPE).accept_ranges(false).caching(Caching::NoStore);
         decided(&mut head, &settled.decision, true);
         head.end();

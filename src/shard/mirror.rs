@@ -13,8 +13,9 @@ use crate::package::mpegts::TsShared;
 use crate::session::Want;
 use crate::session::shared::ChannelView;
 use crate::time::Now;
+use foldhash::HashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 

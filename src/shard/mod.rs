@@ -13,6 +13,7 @@
 pub mod boot;
 mod conn;
 mod deadlines;
+mod hot;
 mod listen;
 mod live;
 mod manifest;
@@ -23,6 +24,7 @@ mod origin;
 mod owner;
 mod pacemaker;
 mod pages;
+mod pipe;
 mod place;
 mod pump;
 pub mod relay;
@@ -39,12 +41,14 @@ use crate::store::Arena;
 use crate::time::Now;
 use crate::timeline::Numbers;
 use deadlines::Deadlines;
+use foldhash::HashMap;
+use hot::HotSegments;
 use mesh::Mesh;
 use mirror::Mirror;
 use owner::Owned;
+use pacemaker::Tempo;
 use relay::Relay;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,11 +66,16 @@ pub(crate) struct Shard {
     pub mirrors: RefCell<HashMap<u32, Rc<Mirror>>>,
     pub deadlines: Deadlines,
     pub segment_viewers: RefCell<SegmentViewers>,
+    pub hot_segments: RefCell<HotSegments>,
+    /// When the last connection or request came, monotonic, microseconds.
+    pub asked_us: Cell<u64>,
     /// Connection tasks alive.
     pub connections: Cell<usize>,
     pub addresses: RefCell<conn::Addresses>,
     /// Listening sockets, to be shut when the shard drains.
     pub listeners: RefCell<Vec<RawFd>>,
+    /// What connections read into, one at a time.
+    pub scratch: RefCell<Box<[u8]>>,
     date: RefCell<HttpDate>,
     /// Numbers that ended sessions reached, by channel index.
     pub last_numbers: RefCell<HashMap<u32, Numbers>>,
@@ -77,9 +86,9 @@ impl Shard {
         self.relay.clock.now()
     }
 
-    /// The value of `Date` now.
-    pub fn date(&self) -> HttpDate {
-        self.date.borrow_mut().set(self.now().unix_us / 1_000_000).clone()
+    /// The value of `Date` at `now`.
+    pub fn date(&self, now: Now) -> HttpDate {
+        self.date.borrow_mut().set(now.unix_us / 1_000_000).clone()
     }
 
     /// This shard's view of a channel, made at first need.
@@ -100,17 +109,23 @@ impl Shard {
             owner::touch(self, channel, want, now.mono_us);
         } else if self.mesh.borrow_mut().send(owner, message) {
             // An owner without connections beats slowly; the viewer is not to wait for that.
-            self.relay.shards[owner].heart.set_busy(true);
+            self.relay.shards[owner].heart.hasten(Tempo::Fast);
         } else {
             mirror.touch_failed(want);
         }
     }
 
+    /// Notes that somebody asks for something: the shard does not idle for a while.
+    pub fn asked(&self, now_us: u64) {
+        self.asked_us.set(now_us);
+        self.relay.shards[self.index].heart.hasten(Tempo::Steady);
+    }
+
     /// Notes a playlist or segment request of a client, and says what it plays.
-    pub fn saw_segment_viewer(&self, key: ViewerKey, asked: Asked, target_duration_s: u64) -> Format {
+    pub fn saw_segment_viewer(&self, key: ViewerKey, asked: Asked, target_duration_s: u64, now_us: u64) -> Format {
         let idle_us = self.relay.config.idle.segment_viewer_ms * 1_000;
         let gone_after_us = idle_us.max(3 * target_duration_s * 1_000_000);
-        let sighting = self.segment_viewers.borrow_mut().seen(key, asked, self.now().mono_us, gone_after_us);
+        let sighting = self.segment_viewers.borrow_mut().seen(key, asked, now_us, gone_after_us);
         let counters = &self.relay.channels[key.channel as usize].shared.counters;
         if let Some(format) = sighting.left {
             self.metrics.viewers(format).sub(1);

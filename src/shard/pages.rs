@@ -56,7 +56,7 @@ impl Page {
 }
 
 /// Renders `route`, or `None` when this listener does not have it. `head`: of the request, for its Host and Accept-Encoding.
-pub(crate) fn render(shard: &Shard, route: &Route, is_admin: bool, head: &Head<'_>) -> Option<Page> {
+pub(crate) fn render(shard: &Shard, route: &Route<'_>, is_admin: bool, head: &Head<'_>) -> Option<Page> {
     let has_page = !is_admin && shard.relay.config.server.page;
     match route {
         Route::Health => Some(text(Status::Ok, "ok\n".into())),

@@ -11,7 +11,7 @@ use super::notify::Notify;
 use super::place::{Ahead, Place};
 use super::socket::{self, Sent};
 use crate::es::selection::Selection;
-use crate::limits::{PUMP_BATCH, STALL_NULL_MS, TICK_BUSY_MS};
+use crate::limits::{FLUSH_EARLY_MS, PUMP_BATCH, STALL_NULL_MS};
 use crate::metrics::{Counter, Format, ShardMetrics};
 use crate::package::mpegts::TsShared;
 use std::cell::{Cell, RefCell};
@@ -54,17 +54,17 @@ pub(crate) struct Pump {
     free: RefCell<Vec<ViewerIndex>>,
     count: Cell<usize>,
     seen: Cell<u64>,
-    /// When something was first noticed that is published and not pushed yet, microseconds.
-    waiting_since_us: Cell<Option<u64>>,
     flush: Flush,
-    published_us: Cell<u64>,
+    /// When published bytes were last pushed, microseconds.
+    pushed_us: Cell<u64>,
     closed: Cell<bool>,
     wake: Notify,
     metrics: Arc<ShardMetrics>,
     sent_bytes: SentBytes,
 }
 
-/// How long published bytes wait for more, so that viewers get fewer and larger sends: what a send costs hardly depends on its size.
+/// How often published bytes are pushed, so that viewers get fewer and larger sends: what a send costs hardly depends on its size. An access unit
+/// that comes this long after the last push goes out at once; others wait for the rest of the time, or until there are enough bytes.
 #[derive(Clone, Copy)]
 struct Flush {
     us: u64,
@@ -90,13 +90,12 @@ impl Pump {
         let pump = Rc::new(Pump {
             selection,
             seen: Cell::new(ts.store().published()),
-            waiting_since_us: Cell::default(),
             flush: Flush { us: media.live_flush_ms * 1_000, bytes: media.live_flush_bytes as u64 },
             ts,
             viewers: RefCell::default(),
             free: RefCell::default(),
             count: Cell::new(0),
-            published_us: Cell::new(shard.now().mono_us),
+            pushed_us: Cell::new(shard.now().mono_us),
             closed: Cell::new(false),
             wake: Notify::default(),
             metrics: shard.metrics.clone(),
@@ -106,16 +105,13 @@ impl Pump {
         pump
     }
 
-    /// Wakes the task when enough that is new is published, or has waited for long enough.
+    /// Wakes the task when something new is published and the last push is long enough ago, or enough is.
     pub fn check(&self, now_us: u64) {
         let ahead = self.ts.store().published().saturating_sub(self.seen.get());
         if ahead == 0 {
             return;
         }
-        let since_us = self.waiting_since_us.get().unwrap_or(now_us);
-        self.waiting_since_us.set(Some(since_us));
-        // Half a beat of tolerance, for beats are never exactly on time.
-        let is_due = now_us.saturating_sub(since_us) + TICK_BUSY_MS * 500 >= self.flush.us;
+        let is_due = now_us.saturating_sub(self.pushed_us.get()) + FLUSH_EARLY_MS * 1_000 >= self.flush.us;
         if is_due || ahead >= self.flush.bytes {
             self.wake.notify_all();
         }
@@ -183,9 +179,9 @@ impl Pump {
 
     /// Slow clock: null packets over a stall; viewers that take nothing let go of what the store has trimmed.
     pub fn sweep(&self, now_us: u64) {
-        let stalled = now_us.saturating_sub(self.published_us.get()) >= STALL_NULL_MS * 1_000;
+        let stalled = now_us.saturating_sub(self.pushed_us.get()) >= STALL_NULL_MS * 1_000;
         if stalled {
-            self.published_us.set(now_us);
+            self.pushed_us.set(now_us);
         }
         for viewer in self.viewers.borrow_mut().iter_mut().flatten() {
             match viewer.state {
@@ -224,11 +220,15 @@ impl Pump {
     /// Sends until the viewer has all or its socket is full.
     fn send_to(&self, viewer: &mut Viewer, now_us: u64) {
         viewer.state = loop {
-            let Ahead::Bytes { bytes, more } = viewer.place.ahead() else {
-                if viewer.place.ahead() == Ahead::Trimmed && self.skip(&mut viewer.place) {
-                    continue;
+            let (bytes, more) = match viewer.place.ahead() {
+                Ahead::Bytes { bytes, more } => (bytes, more),
+                Ahead::Trimmed => {
+                    if self.skip(&mut viewer.place) {
+                        continue;
+                    }
+                    break self.at_head();
                 }
-                break if self.closed.get() { ViewerState::Ended } else { ViewerState::Head };
+                Ahead::Nothing => break self.at_head(),
             };
             let next = bytes[0];
             match socket::send(viewer.fd, bytes, more) {
@@ -240,6 +240,11 @@ impl Pump {
                 Err(_) => break ViewerState::Dead,
             }
         };
+    }
+
+    /// The state of a viewer for which there is nothing.
+    fn at_head(&self) -> ViewerState {
+        if self.closed.get() { ViewerState::Ended } else { ViewerState::Head }
     }
 
     fn progress(&self, viewer: &mut Viewer, bytes: usize, now_us: u64) {
@@ -273,8 +278,7 @@ async fn run(shard: Rc<Shard>, pump: Rc<Pump>) {
         }
         let now_us = shard.now().mono_us;
         pump.seen.set(pump.ts.store().published());
-        pump.waiting_since_us.set(None);
-        pump.published_us.set(now_us);
+        pump.pushed_us.set(now_us);
         let mut from = 0;
         while pump.push_batch(from, now_us) {
             from += PUMP_BATCH;

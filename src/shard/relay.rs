@@ -15,9 +15,10 @@ use crate::session::{RingSize, SessionConfig};
 use crate::time::Now;
 use crate::timeline::TimelineConfig;
 use crate::transcode::{TranscodeConfig, Transcoder};
-use std::collections::{HashMap, HashSet};
+use foldhash::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Everything all shards see. Made once at start-up.
@@ -141,19 +142,32 @@ fn session_config(config: &Config, channel: &config::Channel, encodings: Arc<Has
     }
 }
 
-/// Reads the clocks for everything below the runtime.
+/// Reads the clocks for everything below the runtime. One system clock a reading: how far the wall clock is ahead is looked up on the pacemaker's beat.
 pub struct Clock {
     start: Instant,
+    /// Wall clock less monotonic clock, microseconds.
+    wall_ahead_us: AtomicU64,
 }
 
 impl Clock {
     fn start() -> Clock {
-        Clock { start: Instant::now() }
+        let clock = Clock { start: Instant::now(), wall_ahead_us: AtomicU64::default() };
+        clock.set_wall();
+        clock
     }
     pub fn now(&self) -> Now {
+        let mono_us = self.mono_us();
+        Now { mono_us, unix_us: mono_us.wrapping_add(self.wall_ahead_us.load(Ordering::Relaxed)) }
+    }
+    /// Looks at the wall clock, which may have been set.
+    pub(crate) fn set_wall(&self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.wall_ahead_us.store((unix.as_micros() as u64).wrapping_sub(self.mono_us()), Ordering::Relaxed);
+    }
+    fn mono_us(&self) -> u64 {
+        let passed = self.start.elapsed();
         // One second is added so that no moment of this process is 0.
-        Now { mono_us: self.start.elapsed().as_micros() as u64 + 1_000_000, unix_us: unix.as_micros() as u64 }
+        (passed.as_secs() + 1) * 1_000_000 + u64::from(passed.subsec_micros())
     }
 }
 

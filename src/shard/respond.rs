@@ -20,7 +20,7 @@ use crate::route::{Resource, Route, RouteError, route};
 use crate::session::Want;
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::viewers::{self, ViewerKey};
-use crate::time::UtcDate;
+use crate::time::{Now, UtcDate};
 use glommio::net::TcpStream;
 use std::io;
 use std::net::IpAddr;
@@ -47,6 +47,8 @@ pub(crate) struct Answering<'a> {
     pub stream: &'a mut TcpStream,
     pub fd: RawFd,
     pub watch: &'a WatchGuard,
+    /// When the request was read, or what was waited for was there.
+    pub now: Now,
     pub peer: IpAddr,
     pub is_admin: bool,
 }
@@ -87,7 +89,8 @@ const SEND_STEP_BYTES: usize = 64 << 10;
 
 /// Answers one request.
 pub(crate) async fn answer(on: &mut Answering<'_>, head: &Head<'_>) -> io::Result<Next> {
-    let started_us = on.shard.now().mono_us;
+    let started_us = on.now.mono_us;
+    on.shard.asked(started_us);
     on.watch.enter(Phase::Sending, started_us + SEND_STALL_MS * 1_000);
     let draining = on.shard.relay.draining.load(Ordering::Relaxed);
     let keep = head.keep_alive() && !draining;
@@ -95,7 +98,8 @@ pub(crate) async fn answer(on: &mut Answering<'_>, head: &Head<'_>) -> io::Resul
     let asked = Asked { head, persistence, head_only: head.method() == Method::Head };
     let next = dispatch(on, asked).await?;
     if !matches!(next, Next::Live { .. }) {
-        on.shard.metrics.request_duration.record_us(on.shard.now().mono_us - started_us);
+        on.now = on.shard.now();
+        on.shard.metrics.request_duration.record_us(on.now.mono_us - started_us);
     }
     Ok(if keep { next } else { close_after(next) })
 }
@@ -110,7 +114,7 @@ fn close_after(next: Next) -> Next {
 async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> {
     if asked.head.method() == Method::Options {
         let mut out = Vec::new();
-        write_options(&mut out, &on.shard.date(), asked.persistence);
+        write_options(&mut out, &on.shard.date(on.now), asked.persistence);
         return on.send(Status::NoContent, &out).await;
     }
     match route(Target::new(asked.head.target()), &Client::of(asked.head), &on.shard.relay.rules) {
@@ -140,28 +144,28 @@ async fn dispatch(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> 
     }
 }
 
-fn media_channel(route: &Route) -> Option<&str> {
+fn media_channel<'r>(route: &'r Route<'_>) -> Option<&'r str> {
     match route {
         Route::Entry { channel, .. } | Route::Media { channel, .. } => Some(channel),
         _ => None,
     }
 }
 
-async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route) -> io::Result<Next> {
+async fn page(on: &mut Answering<'_>, asked: Asked<'_>, route: Route<'_>) -> io::Result<Next> {
     let Some(page) = pages::render(on.shard, &route, on.is_admin, asked.head) else {
         return on.refuse(asked, Refusal::new(Status::NotFound, "no such resource")).await;
     };
     let etag = page.etag();
     let status = if page.status == Status::Ok && asked.has(&etag) { Status::NotModified } else { page.status };
     let mut out = Vec::with_capacity(1_024 + page.body.len().min(SEND_STEP_BYTES));
-    page.write_head(&mut out, status, &etag, &on.shard.date(), asked.persistence);
+    page.write_head(&mut out, status, &etag, &on.shard.date(on.now), asked.persistence);
     if status == Status::NotModified {
         return on.send(status, &out).await;
     }
     on.send_with_body(asked, status, out, &page.body).await
 }
 
-async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: u32) -> io::Result<Next> {
+async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route<'_>, channel: u32) -> io::Result<Next> {
     on.watch.channel.set(Some(channel));
     match route {
         Route::Entry { choice, .. } if asked.head_only => on.entry_head(asked, channel, &choice).await,
@@ -183,9 +187,9 @@ async fn media(on: &mut Answering<'_>, asked: Asked<'_>, route: Route, channel: 
 
 /// `/relay/time`: the wall clock that output time is anchored to (urn:mpeg:dash:utc:http-iso:2014).
 async fn time(on: &mut Answering<'_>, asked: Asked<'_>) -> io::Result<Next> {
-    let body = UtcDate(on.shard.now().unix_us).to_string();
+    let body = UtcDate(on.now.unix_us).to_string();
     let mut out = Vec::with_capacity(512);
-    let mut head = ResponseHead::new(&mut out, Status::Ok, &on.shard.date(), asked.persistence);
+    let mut head = ResponseHead::new(&mut out, Status::Ok, &on.shard.date(on.now), asked.persistence);
     head.content_type("text/plain; charset=utf-8").content_length(body.len() as u64).caching(Caching::NoStore).cors();
     head.end();
     on.send_with_body(asked, Status::Ok, out, body.as_bytes()).await
@@ -195,7 +199,7 @@ impl Answering<'_> {
     /// Answers what the parser refused; the connection closes after it.
     pub async fn refuse_request(&mut self, refused: RequestError) -> io::Result<Next> {
         let mut out = Vec::new();
-        write_refusal(&mut out, refused, &self.shard.date());
+        write_refusal(&mut out, refused, &self.shard.date(self.now));
         self.send(refused.status(), &out).await?;
         Ok(Next::Close)
     }
@@ -207,7 +211,9 @@ impl Answering<'_> {
     }
 
     async fn send_steps(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for bytes in bytes.chunks(SEND_STEP_BYTES) {
+        let mut steps = bytes.chunks(SEND_STEP_BYTES);
+        socket::send_all(self.stream, self.fd, steps.next().unwrap_or_default(), false).await?;
+        for bytes in steps {
             // A channel list may be long and its client slow, as long as it reads.
             self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
             socket::send_all(self.stream, self.fd, bytes, false).await?;
@@ -243,7 +249,7 @@ impl Answering<'_> {
             persistence: asked.persistence,
             retry_after_s: refusal.retry_after_s,
         };
-        answer.write(&mut out, &self.shard.date());
+        answer.write(&mut out, &self.shard.date(self.now));
         self.send(refusal.status, &out).await
     }
 
@@ -255,7 +261,7 @@ impl Answering<'_> {
             IpAddr::V6(ip) => fnv1a(&ip.octets(), 6),
         };
         let key = ViewerKey { client: fnv1a(user_agent, address), channel };
-        self.shard.saw_segment_viewer(key, plays, target_duration_s)
+        self.shard.saw_segment_viewer(key, plays, target_duration_s, self.now.mono_us)
     }
 
     /// Opens the channel's session if there is none, and waits until `probe` finds what it wants, or until the deadline.
@@ -270,7 +276,7 @@ impl Answering<'_> {
         let mirror = shard.mirror(channel);
         let phase_deadline_us = deadline_us + SEND_STALL_MS * 1_000;
         loop {
-            let now = shard.now();
+            let now = self.now;
             for want in wants {
                 shard.touch(channel, *want, now);
             }
@@ -294,6 +300,7 @@ impl Answering<'_> {
             }
             self.watch.enter(Phase::Waiting, phase_deadline_us);
             mirror.changed.changed().await;
+            self.now = shard.now();
         }
     }
 }

@@ -4,6 +4,7 @@
 //! 404. So a request for exactly that segment is held until it is there. Whatever else is not there, further ahead or long gone, is
 //! answered at once and touches nothing.
 
+use super::hot::{HotKey, HotPiece};
 use super::manifest::TS_TYPE;
 use super::mirror::Mirror;
 use super::respond::{Answering, Asked, Next, Refusal};
@@ -27,7 +28,7 @@ use std::rc::Rc;
 const SEGMENT_MAX_AGE_S: u32 = 86_400;
 
 /// Names a segment within an epoch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Wanted {
     Ts { selection: Selection, number: u64 },
     Cmaf { rendition: RenditionId, time: u64 },
@@ -113,11 +114,11 @@ impl Answering<'_> {
         };
         let mut format = wanted.plays().format;
         if !asked.head_only {
-            self.shard.touch(channel, wanted.want(), self.shard.now());
+            self.shard.touch(channel, wanted.want(), self.now);
             format = self.saw(asked, channel, wanted.plays(), view.target_duration_s);
         }
         let etag = wanted.etag(epoch);
-        let date = self.shard.date();
+        let date = self.shard.date(self.now);
         let mut out = Vec::with_capacity(512);
         if asked.has(&etag) {
             write_not_modified(&mut out, &date, asked.persistence, &etag, Caching::Immutable(SEGMENT_MAX_AGE_S));
@@ -149,14 +150,20 @@ impl Answering<'_> {
         socket::send_all(self.stream, self.fd, &out, true).await?;
         drop(out);
         let base = held.range().start;
-        self.send_held(&mirror, (channel, wanted.want(), format), held, base + start..base + end).await?;
+        let is_whole = part.is_none();
+        let hot = is_whole.then(|| {
+            let key = HotKey { channel, epoch, wanted };
+            self.shard.hot_segments.borrow_mut().request(key, &held, self.now.mono_us)
+        });
+        let body = Body { held, range: base + start..base + end, hot: hot.flatten() };
+        self.send_held(&mirror, (channel, wanted.want(), format), body).await?;
         Ok(Next::Request)
     }
 
     /// Waits until the segment is listed, in the MPD too, or another one in its place, for as long as two segments may take.
     async fn wait_for_next(&mut self, channel: u32, epoch: u64, wanted: Wanted) {
         let hold_us = 2 * 1_000_000 * self.shard.mirror(channel).view().target_duration_s;
-        let deadline_us = self.shard.now().mono_us + hold_us;
+        let deadline_us = self.now.mono_us + hold_us;
         let is_through = |view: &ChannelView| (!wanted.is_coming(view, epoch)).then_some(());
         // Whatever ended the wait: the answer is looked up anew.
         let _ = self.wait(channel, &[wanted.want()], deadline_us, is_through).await;
@@ -178,7 +185,7 @@ impl Answering<'_> {
             return self.refuse(asked, Refusal::new(Status::NotFound, "this init segment is not available")).await;
         };
         let etag = format!("\"{epoch}-{rendition}-init-{hash}\"");
-        let date = self.shard.date();
+        let date = self.shard.date(self.now);
         let mut out = Vec::with_capacity(2_048);
         if asked.has(&etag) {
             write_not_modified(&mut out, &date, asked.persistence, &etag, Caching::Immutable(SEGMENT_MAX_AGE_S));
@@ -191,35 +198,53 @@ impl Answering<'_> {
         self.send_with_body(asked, Status::Ok, out, &init.bytes).await
     }
 
-    /// Sends a held range by sendfile, letting go of each block as it is sent.
+    /// Sends a held range out of its pipes or by sendfile, letting go of each block as it is sent.
     async fn send_held(
         &mut self,
         mirror: &Rc<Mirror>,
         (channel, want, format): (u32, Want, Format),
-        mut held: Held,
-        range: Range<u64>,
+        mut body: Body,
     ) -> io::Result<()> {
         let _in_flight = mirror.segment_in_flight(self.watch.handle(), want);
-        let mut pos = range.start;
-        while pos < range.end {
-            let Some(piece) = held.piece(pos, (range.end - pos) as usize) else {
+        let mut pos = body.range.start;
+        while pos < body.range.end {
+            let Some(piece) = body.held.piece(pos, (body.range.end - pos) as usize) else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
-            let next = piece.bytes[0];
-            let sent = match socket::sendfile(self.fd, piece.fd, piece.file_offset, piece.bytes.len())? {
-                Sent::Bytes(n) => n,
-                Sent::Full => socket::writable(self.stream, next).await?,
+            let more = pos + (piece.bytes.len() as u64) < body.range.end;
+            let sent = match body.hot_piece(pos) {
+                Some(hot) => self.shard.hot_segments.borrow_mut().send(hot, self.fd, more)?,
+                None => socket::sendfile(self.fd, piece.fd, piece.file_offset, piece.bytes.len())?,
             };
-            if sent > 0 {
-                pos += sent as u64;
-                held.release_before(pos);
+            let mut count = if let Sent::Bytes(count) = sent { count } else { 0 };
+            // What did not take all is full: another try would only say so.
+            if let Some(next) = piece.bytes.get(count) {
+                count += socket::writable(self.stream, *next).await?;
+            }
+            if count > 0 {
+                pos += count as u64;
+                body.held.release_before(pos);
                 self.watch.extend(self.shard.now().mono_us + SEND_STALL_MS * 1_000);
-                self.shard.metrics.sent_bytes(format).add(sent as u64);
-                self.shard.relay.channels[channel as usize].shared.counters.sent_bytes.add(sent as u64);
+                self.shard.metrics.sent_bytes(format).add(count as u64);
+                self.shard.relay.channels[channel as usize].shared.counters.sent_bytes.add(count as u64);
                 // A client that reads as fast as this sends never blocks the socket.
                 glommio::executor().yield_if_needed().await;
             }
         }
         Ok(())
+    }
+}
+
+/// What of a segment is to be sent.
+struct Body {
+    held: Held,
+    range: Range<u64>,
+    hot: Option<Rc<[HotPiece]>>,
+}
+
+impl Body {
+    /// The piece that begins at `pos`, where the segment is kept in pipes.
+    fn hot_piece(&self, pos: u64) -> Option<&HotPiece> {
+        self.hot.as_ref()?.iter().find(|piece| piece.pos == pos)
     }
 }

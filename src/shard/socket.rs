@@ -44,7 +44,7 @@ pub(crate) fn sendfile(fd: RawFd, file: RawFd, offset: u64, len: usize) -> io::R
 }
 
 /// `None`: interrupted, try again.
-fn outcome(n: isize) -> io::Result<Option<Sent>> {
+pub(super) fn outcome(n: isize) -> io::Result<Option<Sent>> {
     if n > 0 {
         return Ok(Some(Sent::Bytes(n as usize)));
     }

@@ -1,9 +1,10 @@
-//! What a shard does on every beat: mesh, mirrors, owned sessions; and more rarely: deadlines, viewers, busyness.
+//! What a shard does on every beat: mesh, mirrors, owned sessions; and more rarely: deadlines, viewers, tempo.
 
 use super::deadlines::{Phase, Watch};
 use super::mesh::Message;
+use super::pacemaker::Tempo;
 use super::{Shard, owner};
-use crate::limits::{SWEEP_MS, TICK_BUSY_MS};
+use crate::limits::{BUSY_AFTER_REQUEST_MS, SWEEP_MS, TICK_FAST_MS};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -23,7 +24,7 @@ pub(crate) async fn run(shard: Rc<Shard>) {
         }
         heart.beat();
         beat(&shard, &last_sweep_us);
-        heart.set_busy(shard.is_busy());
+        heart.set_tempo(shard.tempo(shard.now().mono_us));
         if shard.has_drained(&drain_deadline_us) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await
@@ -57,6 +58,7 @@ fn sweep(shard: &Rc<Shard>, now_us: u64, mirrors: &[Rc<super::mirror::Mirror>]) 
         shard.metrics.viewers(format).sub(1);
         shard.relay.channels[channel as usize].shared.counters.viewers(format).sub(1);
     });
+    shard.hot_segments.borrow_mut().sweep(now_us);
     let now = shard.now();
     for mirror in mirrors {
         mirror.sweep(shard, now);
@@ -78,9 +80,15 @@ fn log_cut(shard: &Shard, watch: &Watch) {
 }
 
 impl Shard {
-    /// Whether the pacemaker has to beat fast.
-    fn is_busy(&self) -> bool {
-        self.connections.get() > 0 || !self.owned.borrow().is_empty()
+    /// How fast the pacemaker has to beat. Thousands of connections that are merely kept alive need no beat.
+    fn tempo(&self, now_us: u64) -> Tempo {
+        let mirrors = self.mirrors.borrow();
+        let is_elsewhere = |channel: u32| self.relay.channels[channel as usize].owner != self.index;
+        if mirrors.iter().any(|(channel, mirror)| is_elsewhere(*channel) && !mirror.is_idle()) {
+            return Tempo::Fast;
+        }
+        let is_asked = now_us.saturating_sub(self.asked_us.get()) < BUSY_AFTER_REQUEST_MS * 1_000;
+        if is_asked || !mirrors.is_empty() || !self.owned.borrow().is_empty() { Tempo::Steady } else { Tempo::Idle }
     }
 
     /// While draining: closes what waits, and says when all is sent or the deadline passed.
@@ -103,6 +111,6 @@ impl Shard {
             mirror.drain();
         }
         let left_ms = deadline.saturating_sub(now_us) / 1_000;
-        self.connections.get() == 0 || left_ms < TICK_BUSY_MS
+        self.connections.get() == 0 || left_ms < TICK_FAST_MS
     }
 }

@@ -55,9 +55,11 @@ pub trait AccessUnits {
     fn reset(&mut self);
 }
 
-/// PES payloads in a row that must begin with an access unit, and say so, before the end of one is taken for the end of its
-/// last access unit. Only for PES packets of known length: else the start of the next one tells.
+/// PES payloads in a row that must begin with an access unit before the end of one is taken for the end of its last access unit: so
+/// many where they say so (data_alignment_indicator), else a group of pictures or two. Only for PES packets of known length: else the
+/// start of the next one tells.
 const ALIGNED_AFTER: u8 = 8;
+const ALIGNED_AFTER_UNSAID: u8 = 50;
 /// Payloads of this size may be full 16-bit PES packets, which another one goes on: their end says nothing.
 const FULL_PES_BYTES: std::ops::RangeInclusive<usize> = 60_000..=65_535;
 
@@ -342,8 +344,9 @@ impl<C: AccessUnits> VideoFramer<C> {
         if input.corrupt || bytes == 0 {
             return;
         }
-        self.cadence = match (self.cadence, input.aligned && self.led_at_start) {
-            (Cadence::Learning(seen), true) if seen + 1 >= ALIGNED_AFTER => Cadence::Aligned,
+        let enough = if input.aligned { ALIGNED_AFTER } else { ALIGNED_AFTER_UNSAID };
+        self.cadence = match (self.cadence, self.led_at_start) {
+            (Cadence::Learning(seen), true) if seen + 1 >= enough => Cadence::Aligned,
             (Cadence::Learning(seen), true) => Cadence::Learning(seen + 1),
             (Cadence::Learning(_), false) => Cadence::Learning(0),
             (Cadence::Aligned, true) => Cadence::Aligned,
