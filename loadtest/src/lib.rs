@@ -16,6 +16,7 @@
 pub mod arrivals;
 pub mod badserver;
 pub mod check;
+pub mod clock;
 pub mod engine;
 pub mod lab;
 pub mod player;
