@@ -36,8 +36,8 @@ mod ts;
 
 pub use access_unit::{MADE_UUID, made_us, newest_made_us};
 
-use access_unit::{KBPS_MAX, KBPS_MIN, Source};
 use crate::clock::WallClock;
+use access_unit::{KBPS_MAX, KBPS_MIN, Source};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use live::Live;

@@ -167,7 +167,9 @@ impl Server {
             "/manifest.mpd" => text(http::DASH, playlist::manifest(live, kbps, now_us)),
             _ => {
                 let (folder, name) = below.rsplit_once('/')?;
-                if let Some(late_ms) = number(name, "late", "ms.ts").filter(|ms| folder.is_empty() && *ms <= LATE_MS_MAX) {
+                if let Some(late_ms) =
+                    number(name, "late", "ms.ts").filter(|ms| folder.is_empty() && *ms <= LATE_MS_MAX)
+                {
                     return Some(Resource::Stream(late_ms * 1_000));
                 }
                 let track = match folder {

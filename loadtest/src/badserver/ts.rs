@@ -184,7 +184,7 @@ impl PesForm {
         // packet_start_code_prefix, stream_id, length, marker and flags, PTS_DTS_flags 2, header length
         let flags = 0x80 | data_alignment_indicator;
         let mut bytes = vec![0, 0, 1, stream_id, length_high, length_low, flags, 0x80, 5];
-    // prefix 2, then 3, 15 and 15 bits of the PTS, each with a marker bit
+        // prefix 2, then 3, 15 and 15 bits of the PTS, each with a marker bit
         bytes.extend([0x20 | (bits(30) & 7) << 1 | 1, bits(22), bits(14) | 1, bits(7), bits(0) << 1 | 1]);
         bytes.extend_from_slice(payload);
         bytes
@@ -239,7 +239,8 @@ mod tests {
             [(1_000, PesForm::Aligned, 0), (3_000, PesForm::Aligned, 1), (1_000, PesForm::Unbounded, 50)]
         {
             let units = gop(&Source::new(1, kbps, 0), form, 3);
-            let late: Vec<u64> = units.iter().map(|unit| unit.completed_us - unit.due_us).filter(|us| *us > 0).collect();
+            let late: Vec<u64> =
+                units.iter().map(|unit| unit.completed_us - unit.due_us).filter(|us| *us > 0).collect();
             assert_eq!(late, vec![FRAME_US; unbounded], "{kbps} kb/s {form:?}");
             assert!(check(&units).is_clean(), "{}", check(&units));
         }

@@ -63,24 +63,10 @@ impl Relay {
             .map(String::from)
             .into_iter()
             .chain(["--file".into(), file.display().to_string()]);
-        let log = |name: &str| folder.join(format!("{name}-{}.log", origin_addr.port()));
-        let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log("origin"))?;
-        let (listen, admin) = (free_address()?, free_address()?);
-        let mut config = format!(
-            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {:?}\npage = false\n[log]\nlevel = \"warn\"\n\
-             [transcode]\nenabled = false\n[media]\n{}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
-            settings.shards.len(),
-            settings.shards,
-            settings.media,
-        );
-        for n in 1..=settings.channels {
-            config += &format!("[[channel]]\nid = \"c{n}\"\norigins = [\"http://{origin_addr}/channel/{n}.ts\"]\n");
-        }
-        let path = folder.join(format!("relay-{}.toml", listen.port()));
-        std::fs::write(&path, config)?;
-        let arguments = ["serve".to_owned(), "--config".to_owned(), path.display().to_string()];
-        // Its shards pin themselves; the pacemaker stays with the first.
-        let process = Process::start(binary, &arguments, settings.shards[0], listen, &log("relay"))?;
+        let log = folder.join(format!("origin-{}.log", origin_addr.port()));
+        let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log)?;
+        let url = |n| format!("http://{origin_addr}/channel/{n}.ts");
+        let process = relay(binary, settings, &(1..=settings.channels).map(url).collect::<Vec<_>>(), folder)?;
         Ok(Relay { process, origin })
     }
 
@@ -103,6 +89,30 @@ impl Relay {
             std::thread::sleep(Duration::from_millis(500));
         }
     }
+}
+
+/// The relay alone, with a channel `c1` to `cN` for each of these origins, whatever [`RelaySettings::channels`] says.
+///
+/// # Errors
+/// It does not start.
+pub fn relay(binary: &Path, settings: &RelaySettings<'_>, origins: &[String], folder: &Path) -> Result<Process> {
+    let (listen, admin) = (free_address()?, free_address()?);
+    let mut config = format!(
+        "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {:?}\npage = false\n[log]\nlevel = \"warn\"\n\
+         [transcode]\nenabled = false\n[media]\n{}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
+        settings.shards.len(),
+        settings.shards,
+        settings.media,
+    );
+    for (n, origin) in (1..).zip(origins) {
+        config += &format!("[[channel]]\nid = \"c{n}\"\norigins = [\"{origin}\"]\n");
+    }
+    let path = folder.join(format!("relay-{}.toml", listen.port()));
+    std::fs::write(&path, config)?;
+    let arguments = ["serve".to_owned(), "--config".to_owned(), path.display().to_string()];
+    // Its shards pin themselves; the pacemaker stays with the first.
+    let log = folder.join(format!("relay-{}.log", listen.port()));
+    Process::start(binary, &arguments, settings.shards[0], listen, &log)
 }
 
 /// nginx with a file in tmpfs: its documented way to serve segments (sendfile, tcp_nopush), one worker, no access log.

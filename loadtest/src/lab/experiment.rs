@@ -2,7 +2,7 @@
 
 use super::FanoutArgs;
 use super::contender::{Contender, Relay, RelaySettings, nginx, record, reference};
-use super::media;
+use super::{latency, media};
 use crate::result::RunResult;
 use crate::rounds::{Paired, median};
 use anyhow::{Context, Result, bail};
@@ -21,6 +21,8 @@ pub enum Experiment {
     LiveThroughput,
     /// A playlist over keep-alive: nginx serving it as a file, and the relay.
     Playlists,
+    /// From origin to viewer of continuous TS: the relay at its default flush, and at the lowest latency.
+    Latency,
 }
 
 /// One contender's figures in one round.
@@ -54,6 +56,7 @@ impl Experiment {
             Experiment::Live => self.live(args, &folder, ""),
             Experiment::LiveThroughput => self.live(args, &folder, "live_flush_ms = 280\nlive_flush_bytes = 65536"),
             Experiment::Playlists => self.playlists(args, &folder),
+            Experiment::Latency => latency::run(args, &folder),
         };
         let _ = std::fs::remove_dir_all(&folder);
         result

@@ -11,12 +11,13 @@
 //! Contenders take turns, round by round, so that what disturbs the machine disturbs all; figures are medians of rounds, ratios are of contenders of one
 //! round. Every server runs for the whole time and idles while the others are measured.
 //!
-//! [`experiment`]: what is compared, and by which figure. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve.
+//! [`experiment`]: what is compared, and by which figure. [`latency`]: one of them, by time instead of price. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve.
 //!
 //! What it deliberately does not do: judge. It prints figures, ratios and what they are asked to be.
 
 pub mod contender;
 pub mod experiment;
+pub mod latency;
 pub mod media;
 pub mod process;
 
