@@ -43,7 +43,7 @@ const RAMP_S: f64 = 2.0;
 const WARMUP_S: u64 = 4;
 
 /// One contender's figures in one round.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Figures {
     p50_ms: f64,
     p99_ms: f64,
@@ -55,6 +55,8 @@ struct Figures {
     /// Of the busiest thread of the harness.
     harness_load: f64,
     lag_p99_ms: f64,
+    /// Why the harness refuses them.
+    refused: Vec<String>,
 }
 
 /// Measures round by round, and prints each with the medians.
@@ -96,7 +98,8 @@ pub fn run(args: &FanoutArgs, folder: &Path) -> Result<()> {
     }
     let straight = group("straight", "/live/x.ts", STRAIGHT_VIEWERS, 1.0, 1);
     let measured = measure(args, folder, &format!("http://{}", origin.addr), origin.pid(), vec![straight])?;
-    print_row("     ", "no relay", &measured);
+    let Figures { p50_ms, p99_ms, p999_ms, max_ms, .. } = measured;
+    println!("         {:<18} {p50_ms:>8.2} {p99_ms:>8.2} {p999_ms:>8.2} {max_ms:>8.2}", "no relay");
     Ok(())
 }
 
@@ -200,6 +203,7 @@ impl Figures {
             cpu_s_per_gb: cpu_s / (bytes as f64 / 1e9),
             harness_load: result.harness.cpu_share.iter().copied().fold(0.0, f64::max),
             lag_p99_ms: result.harness.lag.p99,
+            refused: result.harness.refused.clone(),
         })
     }
 
@@ -216,20 +220,22 @@ impl Figures {
             cpu_s_per_gb: median(|f| f.cpu_s_per_gb),
             harness_load: median(|f| f.harness_load),
             lag_p99_ms: median(|f| f.lag_p99_ms),
+            refused: Vec::new(),
         }
     }
 }
 
 fn print_row(round: &str, name: &str, figures: &Figures) {
-    let Figures { p50_ms, p99_ms, p999_ms, max_ms, load, cpu_s_per_gb, harness_load, lag_p99_ms } = figures;
+    let Figures { p50_ms, p99_ms, p999_ms, max_ms, load, cpu_s_per_gb, harness_load, lag_p99_ms, refused } = figures;
     println!(
         "  {round}  {name:<18} {p50_ms:>8.2} {p99_ms:>8.2} {p999_ms:>8.2} {max_ms:>8.2}  {load:>6.2} {cpu_s_per_gb:>9.4}  {harness_load:>7.2} \
          {lag_p99_ms:>7.2}"
     );
+    refused.iter().for_each(|why| println!("         the harness refuses this: {why}"));
 }
 
 fn print_medians(contenders: &[Contender; 2], rounds: &[Vec<Figures>]) {
-    let of = |index: usize| rounds.iter().map(|round| round[index]).collect::<Vec<_>>();
+    let of = |index: usize| rounds.iter().map(|round| round[index].clone()).collect::<Vec<_>>();
     let asked = ["p50 at most 25, p99 at most 60 ms", "p99 at most 10 ms"];
     for (index, contender) in contenders.iter().enumerate() {
         print_row("  all", contender.name, &Figures::median(&of(index)));
