@@ -7,8 +7,8 @@
 //!   as it is written                                                                                              │
 //!  `loadtest run`  ◄───────── arrival of a unit's last byte minus its stamp ──────────────────────────────────────┘
 //! ```
-//! The background brings the server's core to half its load: it is measured once with as many viewers beside the checked channel's as that has, and
-//! scaled from there, as far as the harness's own core allows. Its channels have their pictures between those of the measured one, as strangers' would.
+//! The background brings the server's core to half its load at the default flush, as far as the harness's own core allows: rounds before the first
+//! find out how many viewers that takes. Its channels have their pictures between those of the measured one, as strangers' would.
 //! Viewers straight at the origin show what of the times is the harness's own.
 //!
 //! What it deliberately does not do: judge.
@@ -34,6 +34,8 @@ const CHECKED: f64 = 0.1;
 /// Viewers straight at the origin, which serves each by a thread.
 const STRAIGHT_VIEWERS: u32 = 10;
 const BACKGROUND_CHANNELS: u64 = 8;
+/// Rounds that find out how many viewers the background needs.
+const APPROACHES: u32 = 3;
 const BACKGROUND_VIEWERS_MAX: f64 = 6_000.0;
 /// Share of the server's core that is aimed at, and most that the harness may use of its own, which the origin is on too.
 const SERVER_LOAD: f64 = 0.5;
@@ -121,12 +123,16 @@ fn start(args: &FanoutArgs, folder: &Path) -> Result<(Process, [Contender; 2])> 
     Ok((origin, contenders))
 }
 
-/// How many background viewers bring the server's core to [`SERVER_LOAD`].
+/// How many background viewers bring the server's core to [`SERVER_LOAD`]: approached, for what a viewer costs falls with their number.
 fn background(args: &FanoutArgs, folder: &Path, contender: &Contender, viewers: u32) -> Result<u32> {
-    let Figures { load, harness_load, .. } = relayed(args, folder, contender, viewers, viewers)?;
-    let more = (SERVER_LOAD / load).min(HARNESS_LOAD_MAX / harness_load);
-    let background = (2.0 * more - 1.0) * f64::from(viewers);
-    Ok(background.clamp(0.0, BACKGROUND_VIEWERS_MAX) as u32)
+    let mut background = viewers;
+    for _ in 0..APPROACHES {
+        let Figures { load, harness_load, .. } = relayed(args, folder, contender, viewers, background)?;
+        let more = (SERVER_LOAD / load).min(HARNESS_LOAD_MAX / harness_load);
+        let wanted = f64::from(viewers + background) * more - f64::from(viewers);
+        background = wanted.clamp(0.0, BACKGROUND_VIEWERS_MAX) as u32;
+    }
+    Ok(background)
 }
 
 /// One round of a relay.
