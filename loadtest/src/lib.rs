@@ -18,6 +18,7 @@ pub mod arrivals;
 pub mod badserver;
 pub mod capacity;
 pub mod check;
+pub mod clock;
 pub mod engine;
 pub mod lab;
 pub mod player;

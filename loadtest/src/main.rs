@@ -74,6 +74,10 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Serves a synthetic live channel whose pictures carry the time at which they were written, until it is killed.
+    ///
+    /// Example: loadtest origin --listen 127.0.0.1:8091 --kbps 3000
+    Origin(loadtest::badserver::origin::OriginArgs),
     /// Measures the relay's fan-out path beside bare loops and nginx.
     Fanout(loadtest::lab::FanoutArgs),
     /// A bare epoll loop that a relay's send path is measured against.
@@ -105,15 +109,20 @@ fn main() -> Result<ExitCode> {
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Badserver { listen, fault, kbps, channel, seed } => {
-            let server = BadServer::start_with(Options { fault, listen, kbps, channel, seed, ..Options::default() })?;
-            println!("listening on {}", server.addr());
-            loop {
-                std::thread::park();
-            }
+            serve(BadServer::start_with(Options { fault, listen, kbps, channel, seed, ..Options::default() })?)
         }
+        Command::Origin(args) => serve(args.start()?),
         Command::Fanout(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Reference(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Record(args) => args.run().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Until the process is ended.
+fn serve(server: BadServer) -> ! {
+    println!("listening on {}", server.addr());
+    loop {
+        std::thread::park();
     }
 }
 

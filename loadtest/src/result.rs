@@ -64,6 +64,9 @@ pub struct GroupFigures {
     pub startup: Option<Quantiles>,
     /// Behind the newest that the server had; by the origin's wall-clock stamp where the stream has one.
     pub live_latency: Option<Quantiles>,
+    /// From the time that the origin stamped into an access unit to the arrival of its last byte, of checked viewers; `None` where nothing is stamped.
+    /// Of HLS and DASH: of the newest picture of each segment.
+    pub origin_to_viewer: Option<Quantiles>,
     /// Bytes of the viewer with least and most, of those that were there from the warm-up on: fairness.
     pub bytes_least: u64,
     pub bytes_most: u64,

@@ -50,6 +50,7 @@ struct GroupStats {
     timings: BTreeMap<FetchKind, [Times; 3]>,
     startup: Option<Times>,
     live_latency: Option<Times>,
+    origin_to_viewer: Option<Times>,
     viewers: u64,
     /// Least and most bytes of a viewer.
     bytes: Option<(u64, u64)>,
@@ -177,6 +178,13 @@ impl Stats {
         }
     }
 
+    /// An access unit that was complete at a viewer at `at` was so long under way.
+    pub fn origin_to_viewer(&mut self, group: usize, at: Micros, us: Micros) {
+        if self.counts(at) {
+            self.groups[group].origin_to_viewer.get_or_insert_default().record(us);
+        }
+    }
+
     /// Bytes of a viewer that was there from the warm-up to the end.
     pub fn viewer_bytes(&mut self, group: usize, bytes: u64) {
         let (least, most) = self.groups[group].bytes.unwrap_or((bytes, bytes));
@@ -296,7 +304,11 @@ impl GroupStats {
             let timings = self.timings.entry(kind).or_default();
             timings.iter_mut().zip(&others).for_each(|(times, other)| times.merge(other));
         }
-        for (times, other) in [(&mut self.startup, other.startup), (&mut self.live_latency, other.live_latency)] {
+        for (times, other) in [
+            (&mut self.startup, other.startup),
+            (&mut self.live_latency, other.live_latency),
+            (&mut self.origin_to_viewer, other.origin_to_viewer),
+        ] {
             if let Some(other) = other {
                 times.get_or_insert_default().merge(&other);
             }
@@ -318,6 +330,7 @@ impl GroupStats {
             timings: self.timings.iter().map(|(kind, times)| (kind_name(*kind).into(), timing(times))).collect(),
             startup: self.startup.as_ref().map(Times::quantiles),
             live_latency: self.live_latency.as_ref().map(Times::quantiles),
+            origin_to_viewer: self.origin_to_viewer.as_ref().map(Times::quantiles),
             bytes_least,
             bytes_most,
             ..self.figures.clone()

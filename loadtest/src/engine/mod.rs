@@ -18,6 +18,7 @@ pub mod viewer;
 pub mod worker;
 
 use crate::arrivals::{Arrival, arrivals};
+use crate::clock::WallClock;
 use crate::player::dash::Dash;
 use crate::player::hls::Hls;
 use crate::player::idle::Idle;
@@ -35,7 +36,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use worker::{Worker, WorkerResult};
 
 /// From the threads' creation to the run's first microsecond: all are there by then.
@@ -61,6 +62,16 @@ pub struct Spec<'a> {
     pub url: Rc<str>,
     pub checked: bool,
     pub seed: u64,
+    /// The wall clock at the run's start, microseconds since 1970.
+    pub epoch_us: i64,
+}
+
+/// Time 0 of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    pub instant: Instant,
+    /// The wall clock then, microseconds since 1970.
+    pub epoch_us: i64,
 }
 
 /// Makes the players of a group, given by its index.
@@ -82,21 +93,18 @@ pub struct Publish {
 /// A scenario that cannot be run, a target without address, a core that is not there, or a failure of epoll.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<RunResult> {
     let rates: Vec<Arc<MediaRate>> = scenario.group.iter().map(|group| Arc::new(MediaRate::new(group.kbps))).collect();
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_us = (since_1970 + LEAD).as_micros() as i64;
-    run_with(scenario, options, &|spec, index| Ok(player(spec, &rates[index], unix_us)))
+    run_with(scenario, options, &|spec, index| Ok(player(spec, &rates[index])))
 }
 
-/// `unix_us`: the wall clock at the run's start.
-fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>, unix_us: i64) -> Box<dyn Player> {
-    let url = spec.url.clone();
+fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>) -> Box<dyn Player> {
+    let (url, epoch_us) = (spec.url.clone(), spec.epoch_us);
     match spec.group.kind {
-        Kind::Ts => Box::new(Stream::new(url, spec.checked, spec.group.kbps, rate.clone())),
+        Kind::Ts => Box::new(Stream::new(url, spec.checked, spec.group.kbps, rate.clone()).with_epoch(epoch_us)),
         Kind::Object => Box::new(Object::new(url, FetchKind::Segment, spec.checked)),
         Kind::Playlist => Box::new(Object::new(url, FetchKind::Playlist, spec.checked)),
         Kind::Idle => Box::new(Idle::default()),
-        Kind::Hls => Box::new(Hls::new(url, spec.checked, spec.seed).with_epoch(unix_us)),
-        Kind::Dash => Box::new(Dash::new(url, spec.checked, spec.seed).with_epoch(unix_us)),
+        Kind::Hls => Box::new(Hls::new(url, spec.checked, spec.seed).with_epoch(epoch_us)),
+        Kind::Dash => Box::new(Dash::new(url, spec.checked, spec.seed).with_epoch(epoch_us)),
     }
 }
 
@@ -114,7 +122,9 @@ pub fn run_with(scenario: &Scenario, options: &Options, factory: &PlayerFactory<
         parts[index % threads].push(arrival);
     }
     let publish: Vec<Publish> = (0..threads).map(|_| Publish::default()).collect();
-    let start = Instant::now() + LEAD;
+    let clock = WallClock::read();
+    let instant = clock.instant() + LEAD;
+    let start = Start { instant, epoch_us: clock.unix_us(instant) as i64 };
     thread::scope(|scope| {
         let mut running = Vec::with_capacity(threads);
         for (index, (part, publish)) in parts.into_iter().zip(&publish).enumerate() {
@@ -126,7 +136,7 @@ pub fn run_with(scenario: &Scenario, options: &Options, factory: &PlayerFactory<
             running.push(thread::Builder::new().name(format!("viewers:{index}")).spawn_scoped(scope, body)?);
         }
         let is_over = || running.iter().any(|thread| thread.is_finished());
-        let sampled = sample(scenario, options, start, &publish, is_over);
+        let sampled = sample(scenario, options, start.instant, &publish, is_over);
         let mut results = Vec::with_capacity(threads);
         for thread in running {
             let result = thread.join().map_err(|_| anyhow::anyhow!("a thread of the harness panicked"))?;

@@ -66,13 +66,21 @@ fn write_group(f: &mut Formatter<'_>, name: &str, group: &GroupFigures, measured
         }
         writeln!(f, "  errors {:.3} % of requests:{errors}", errors_share(group) * 100.0)?;
     }
-    writeln!(f, "  {:<26} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "ms", "count", "p50", "p95", "p99", "p99.9", "max")?;
+    writeln!(
+        f,
+        "  {:<26} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "ms", "count", "p50", "p90", "p95", "p99", "p99.9", "max"
+    )?;
     for (kind, timing) in &group.timings {
         write_quantiles(f, &format!("{kind} first byte"), &timing.first_byte)?;
         write_quantiles(f, &format!("{kind} first byte, raw"), &timing.first_byte_raw)?;
         write_quantiles(f, &format!("{kind} complete"), &timing.complete)?;
     }
-    for (what, quantiles) in [("start-up", &group.startup), ("behind live", &group.live_latency)] {
+    for (what, quantiles) in [
+        ("start-up", &group.startup),
+        ("behind live", &group.live_latency),
+        ("origin to viewer", &group.origin_to_viewer),
+    ] {
         if let Some(quantiles) = quantiles {
             write_quantiles(f, what, quantiles)?;
         }
@@ -88,6 +96,6 @@ fn write_quantiles(f: &mut Formatter<'_>, what: &str, of: &Quantiles) -> fmt::Re
     if of.count == 0 {
         return Ok(());
     }
-    let Quantiles { count, p50, p95, p99, p999, max, .. } = of;
-    writeln!(f, "  {what:<26} {count:>9} {p50:>9.2} {p95:>9.2} {p99:>9.2} {p999:>9.2} {max:>9.2}")
+    let Quantiles { count, p50, p90, p95, p99, p999, max, .. } = of;
+    writeln!(f, "  {what:<26} {count:>9} {p50:>9.2} {p90:>9.2} {p95:>9.2} {p99:>9.2} {p999:>9.2} {max:>9.2}")
 }

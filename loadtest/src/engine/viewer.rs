@@ -10,6 +10,7 @@ use crate::engine::connection::{Connection, Exchange, split_url, write_request};
 use crate::engine::io::Io;
 use crate::engine::pace::Pace;
 use crate::engine::timers::NEVER;
+use crate::player::origin_latency::Arrived;
 use crate::player::{Action, End, Fetch, FetchKind, LANES_MAX, Lane, Micros, Player};
 use crate::random::Random;
 use crate::scenario::Reading;
@@ -275,6 +276,10 @@ impl Viewer {
                     let place = format!("{} {}", io.group_name(self.arrival.group), self.arrival.number);
                     io.stats.violation(violation, &place);
                 }
+            }
+            for Arrived { at, latency_us } in self.player.take_arrived() {
+                io.stats.origin_to_viewer(self.arrival.group, at, latency_us);
+                io.timed(at);
             }
         }
         let (group, figures, seen) = (self.arrival.group, self.player.figures(), &mut self.seen);

@@ -7,7 +7,7 @@ use crate::arrivals::{Arrival, Channels};
 use crate::engine::io::{Io, unpack};
 use crate::engine::timers::{NEVER, Timers};
 use crate::engine::viewer::{Viewer, next_zap};
-use crate::engine::{PlayerFactory, Publish, Spec};
+use crate::engine::{PlayerFactory, Publish, Spec, Start};
 use crate::player::Micros;
 use crate::random::Random;
 use crate::scenario::{Arrivals, Scenario};
@@ -55,6 +55,8 @@ pub struct Worker<'a> {
     scenario: &'a Scenario,
     factory: &'a PlayerFactory<'a>,
     publish: &'a Publish,
+    /// [`Start::epoch_us`]
+    epoch_us: i64,
     io: Io,
     places: Vec<Place>,
     timers: Timers,
@@ -80,15 +82,16 @@ impl<'a> Worker<'a> {
         arrivals: Vec<Arrival>,
         factory: &'a PlayerFactory<'a>,
         publish: &'a Publish,
-        start: Instant,
+        start: Start,
     ) -> Result<Worker<'a>> {
-        let io = Io::new(scenario, start)?;
+        let io = Io::new(scenario, start.instant)?;
         let mut timers = Timers::new(arrivals.len());
         arrivals.iter().zip(0..).for_each(|(arrival, index)| timers.set(index, arrival.at));
         Ok(Worker {
             scenario,
             factory,
             publish,
+            epoch_us: start.epoch_us,
             io,
             places: arrivals.into_iter().map(Place::new).collect(),
             timers,
@@ -214,7 +217,8 @@ impl<'a> Worker<'a> {
         let url = self.urls.entry((arrival.group, arrival.channel)).or_insert_with(|| {
             format!("{}{}", target.trim_end_matches('/'), path.replace("{n}", &arrival.channel.to_string())).into()
         });
-        let spec = Spec { group, url: url.clone(), checked: arrival.checked, seed: place.random.next_u64() };
+        let (seed, epoch_us) = (place.random.next_u64(), self.epoch_us);
+        let spec = Spec { group, url: url.clone(), checked: arrival.checked, seed, epoch_us };
         let player = (self.factory)(&spec, arrival.group)?;
         place.zap_at = next_zap(group.zap_s, due, &mut place.random);
         let mut viewer = Box::new(Viewer::new(arrival, index, player, group.reading, due));

@@ -33,14 +33,15 @@ impl Contender {
     }
 }
 
-/// The relay with its origin.
+/// The relay.
 pub struct Relay {
     pub process: Process,
     /// Where it tells its metrics.
     pub admin: SocketAddr,
     /// What it says, from level info on.
     pub log: PathBuf,
-    pub origin: Process,
+    /// Where it was started with the relay.
+    pub origin: Option<Process>,
 }
 
 /// What differs between relays of an experiment.
@@ -68,26 +69,41 @@ impl Relay {
             .map(String::from)
             .into_iter()
             .chain(["--file".into(), file.display().to_string()]);
-        let log = |name: &str| folder.join(format!("{name}-{}.log", origin_addr.port()));
-        let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log("origin"))?;
+        let log = folder.join(format!("origin-{}.log", origin_addr.port()));
+        let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log)?;
+        let url = |n| format!("http://{origin_addr}/channel/{n}.ts");
+        let urls: Vec<String> = (1..=settings.channels).map(url).collect();
+        let relay = Relay::of_origins(binary, settings.media, &settings.shards, &urls, folder)?;
+        Ok(Relay { origin: Some(origin), ..relay })
+    }
+
+    /// A relay with a channel `c1` to `cN` for each of these origins, which run already.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn of_origins(
+        binary: &Path,
+        media: &str,
+        shards: &[usize],
+        origins: &[String],
+        folder: &Path,
+    ) -> Result<Relay> {
         let (listen, admin) = (free_address()?, free_address()?);
         let mut config = format!(
-            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {:?}\npage = false\n\
-             [transcode]\nenabled = false\n[media]\n{}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
-            settings.shards.len(),
-            settings.shards,
-            settings.media,
+            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {shards:?}\npage = false\n\
+             [transcode]\nenabled = false\n[media]\n{media}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
+            shards.len(),
         );
-        for n in 1..=settings.channels {
-            config += &format!("[[channel]]\nid = \"c{n}\"\norigins = [\"http://{origin_addr}/channel/{n}.ts\"]\n");
+        for (n, origin) in (1..).zip(origins) {
+            config += &format!("[[channel]]\nid = \"c{n}\"\norigins = [\"{origin}\"]\n");
         }
         let path = folder.join(format!("relay-{}.toml", listen.port()));
         std::fs::write(&path, config)?;
         let arguments = ["serve".to_owned(), "--config".to_owned(), path.display().to_string()];
+        let log = folder.join(format!("relay-{}.log", listen.port()));
         // Its shards pin themselves; the pacemaker stays with the first.
-        let log = log("relay");
-        let process = Process::start(binary, &arguments, settings.shards[0], listen, &log)?;
-        Ok(Relay { process, admin, log, origin })
+        let process = Process::start(binary, &arguments, shards[0], listen, &log)?;
+        Ok(Relay { process, admin, log, origin: None })
     }
 
     /// `http://` and its address.
@@ -97,7 +113,7 @@ impl Relay {
 
     /// The relay as a contender whose viewers ask for `path`.
     pub fn into_contender(self, path: &str) -> Contender {
-        Contender { name: "millrace", process: self.process, path: path.to_owned(), _origin: Some(self.origin) }
+        Contender { name: "millrace", process: self.process, path: path.to_owned(), _origin: self.origin }
     }
 
     /// Waits until the first channel's playlist lists `segments`, and gives the path of its newest, and the playlist's path.

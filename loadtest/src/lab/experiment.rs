@@ -5,7 +5,7 @@ use super::figures::{FIRST_BYTE_P99, Figures, MACHINE, REQUESTS, Rounds, SERVER_
 use super::media;
 use super::round::in_turns;
 use super::scratch::Scratch;
-use super::{FanoutArgs, channels, harness, idle, memory, mirror, stalled};
+use super::{FanoutArgs, channels, harness, idle, latency, memory, mirror, stalled};
 use crate::engine::args::quick;
 use crate::scenario::Kind;
 use anyhow::Result;
@@ -23,6 +23,8 @@ pub enum Experiment {
     LiveThroughput,
     /// A playlist over keep-alive: nginx serving it as a file, and the relay.
     Playlists,
+    /// From origin to viewer of continuous TS: the relay at its default flush, and at the lowest latency.
+    Latency,
     /// Memory of a continuous viewer, of a keep-alive connection, and of a channel in all formats.
     Memory,
     /// One hot channel on one shard and on two.
@@ -55,6 +57,7 @@ impl Experiment {
             Experiment::Live => self.live(args, folder, ""),
             Experiment::LiveThroughput => self.live(args, folder, "live_flush_ms = 280\nlive_flush_bytes = 65536"),
             Experiment::Playlists => self.playlists(args, folder),
+            Experiment::Latency => latency::run(args, folder),
             Experiment::Memory => memory::run(args, folder).and_then(|()| channels::run(args, folder)),
             Experiment::Mirror => mirror::run(args, folder),
             Experiment::Idle => idle::run(args, folder),

@@ -14,7 +14,7 @@
 //! [`experiment`]: what is compared, and by which figure. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve.
 //! [`round`]: one run, and contenders in turns. [`figures`]: what they are compared by. [`kept`]: idle connections. [`metrics`]: what the relay says of itself.
 //!
-//! Of the relay alone: [`memory`] and [`channels`], what a viewer and a channel cost; [`mirror`], a channel on two shards; [`idle`], connections
+//! Of the relay alone: [`latency`], from origin to viewer; [`memory`] and [`channels`], what a viewer and a channel cost; [`mirror`], a channel on two shards; [`idle`], connections
 //! that ask for nothing; [`stalled`], viewers that never read. [`harness`] holds the load generator itself to its promise.
 //!
 //! [`peer`] and [`side`]: servers by name or URL, for [`crate::ab`] and [`crate::capacity`], with their [`packages`].
@@ -28,6 +28,7 @@ pub mod figures;
 pub mod harness;
 pub mod idle;
 pub mod kept;
+pub mod latency;
 pub mod media;
 pub mod memory;
 pub mod metrics;

@@ -174,7 +174,7 @@ fn millrace(settings: &PeerSettings, channels: u32, scratch: Scratch) -> Result<
     let below = "/relay/channel/c{n}";
     Ok(Peer {
         process: relay.process,
-        feeds: vec![relay.origin],
+        feeds: relay.origin.into_iter().collect(),
         hls: format!("{below}/index.m3u8?format=hls-ts"),
         playlist,
         object: Some(object),

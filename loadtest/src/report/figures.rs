@@ -145,6 +145,7 @@ fn group(result: &RunResult, name: &str) -> Vec<Figure> {
     }
     times("startup", group.startup.as_ref());
     times("behind live", group.live_latency.as_ref());
+    times("origin to viewer", group.origin_to_viewer.as_ref());
     figures.push(figure("rebuffers", Unit::Count, Some(group.rebuffers as f64), Better::Lower));
     let fairness = ratio(group.bytes_least as f64, group.bytes_most as f64);
     figures.push(figure("bytes, least of most", Unit::Share, fairness, Better::Higher));

@@ -108,6 +108,7 @@ fn group(random: &mut Random, bytes: u64, kind: &str) -> GroupFigures {
         ]),
         startup: Some(quantiles(random, 310.0, 2000)),
         live_latency: Some(Quantiles::default()),
+        origin_to_viewer: (kind == "stream").then(|| quantiles(random, 21.0, 15_000)),
         bytes_least: 55_000_000,
         bytes_most: 61_000_000,
     }

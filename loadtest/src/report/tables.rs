@@ -131,6 +131,7 @@ fn group_times(group: &GroupFigures) -> Vec<(String, &'static str, &Quantiles)> 
     }
     times.extend(group.startup.iter().map(|startup| ("startup".to_owned(), "arrival", startup)));
     times.extend(group.live_latency.iter().map(|latency| ("behind live".to_owned(), "newest media", latency)));
+    times.extend(group.origin_to_viewer.iter().map(|times| ("origin to viewer".to_owned(), "origin's stamp", times)));
     times
 }
 
