@@ -2,7 +2,8 @@
 //!
 //! What it deliberately does not do: judge; the exit code is the verdict's.
 
-use crate::engine::{Options, run, table::Table};
+use crate::engine::{Options, run};
+use crate::report::text;
 use crate::scenario::{Group, Kind, Scenario};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -66,7 +67,7 @@ pub fn run_command(args: &RunArgs) -> Result<ExitCode> {
         }
     }
     if !to_stdout {
-        print!("{}", Table(&result));
+        print!("{}", text::report(&result));
     }
     Ok(match (result.harness.refused.is_empty(), result.verdict.passed) {
         (false, _) => ExitCode::from(REFUSED),

@@ -1,7 +1,7 @@
 //! Runs a scenario: viewers on threads, each pinned to a core, and one result.
 //!
 //! [`worker`]: a thread's loop. [`mod@io`]: what its viewers share. [`viewer`]: a player with its lanes. [`connection`]: HTTP/1.1 over a socket; [`response`], [`timers`] and
-//! [`pace`] are its parts without sockets. [`mod@verdict`] judges. [`args`] is the command line and [`table`] what it prints.
+//! [`pace`] are its parts without sockets. [`mod@verdict`] judges. [`args`] is the command line.
 //!
 //! Threads share nothing while they run but a few published totals and the media rates that checked viewers measure. What it deliberately
 //! does not do: close the loop between the server and the arrivals; a slow server does not keep viewers away.
@@ -11,7 +11,6 @@ pub mod connection;
 pub mod io;
 pub mod pace;
 pub mod response;
-pub mod table;
 pub mod timers;
 pub mod verdict;
 pub mod viewer;

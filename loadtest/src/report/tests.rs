@@ -78,7 +78,10 @@ fn text_tells_quantiles_costs_and_what_was_missed() {
     let latency = text.lines().find(|line| line.contains("behind live")).unwrap();
     assert!(latency.ends_with("–  –  –  –  –  –") || latency.matches('–').count() == 7, "{latency}");
     assert!(text.contains("CPU time per GB") && text.contains("continuity-counter") && text.contains("status 503"));
-    assert!(text.starts_with("evening: FAILED\n"));
+    assert!(text.starts_with("evening: FAILED\n") && text.contains("http://127.0.0.1:8080"));
+    let group = text.lines().find(|line| line.contains("set-top boxes")).unwrap();
+    assert!(group.contains("  1,000  19 (0.0158 %)  ") && group.ends_with("  55 MB to 61 MB"), "{group}");
+    assert!(text.contains("of its core, by thread     61 %\n"));
     assert!(text.contains("startup p95 is 912 ms, above 800 ms"));
     assert!(!text.contains('\u{1b}'), "a command line must not colour the terminal");
 }

@@ -43,5 +43,6 @@ pub fn subtitle(result: &RunResult) -> String {
     let scenario = &result.scenario;
     let measured_s = significant(result.measured_s);
     let warmup = format!("{} s of warm-up", scenario.warmup_s);
-    format!("{}, {measured_s} s measured after {warmup}, seed {}", result.environment.begun, scenario.seed)
+    let (begun, target) = (&result.environment.begun, &scenario.target);
+    format!("{begun}, {target}, {measured_s} s measured after {warmup}, seed {}", scenario.seed)
 }
