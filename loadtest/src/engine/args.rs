@@ -7,7 +7,6 @@ use crate::report::text;
 use crate::scenario::{Group, Kind, Scenario};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +39,9 @@ pub struct RunArgs {
     /// The server's process, whose CPU time and memory are sampled.
     #[arg(long)]
     server_pid: Option<u32>,
+    /// Count the server's system calls with perf, by name; each takes a little longer meanwhile.
+    #[arg(long, requires = "server_pid")]
+    syscalls: bool,
     /// Where to write the result as JSON, - for standard output in place of the table.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -52,11 +54,8 @@ pub struct RunArgs {
 pub fn run_command(args: &RunArgs) -> Result<ExitCode> {
     let scenario = scenario(args)?;
     let to_stdout = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let options = Options {
-        cores: args.cores.clone(),
-        server_pid: args.server_pid,
-        progress: !to_stdout && std::io::stdout().is_terminal(),
-    };
+    let options =
+        Options { cores: args.cores.clone(), server_pid: args.server_pid, progress: true, syscalls: args.syscalls };
     let result = run(&scenario, &options)?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&result)?;

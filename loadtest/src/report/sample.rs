@@ -5,7 +5,7 @@ use crate::result::{
     Environment, GroupFigures, HarnessFigures, MachineFigures, Quantiles, RunResult, Second, ServerFigures, Timing,
     VERSION, Verdict, Violation,
 };
-use crate::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo};
+use crate::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo, Through};
 use std::collections::BTreeMap;
 
 const SECONDS: u64 = 140;
@@ -35,6 +35,8 @@ pub fn result(seed: u64) -> RunResult {
             context_switches_voluntary: 812_345,
             context_switches_involuntary: 2345,
             syscalls: None,
+            syscalls_by_name: BTreeMap::new(),
+            syscalls_refused: None,
             rss_bytes: 310_000_000,
             rss_bytes_max: 331_000_000,
             socket_bytes: Some(512_000_000),
@@ -47,6 +49,7 @@ pub fn result(seed: u64) -> RunResult {
             context_switches: 4_567_890,
             tcp_memory_bytes: Some(498_000_000),
         },
+        proxy: None,
         seconds,
         harness: HarnessFigures {
             threads: 1,
@@ -152,6 +155,7 @@ fn scenario(seed: u64) -> Scenario {
         checked: 0.01,
         kbps: 0,
         reading: Reading::Eager,
+        through: Through::Direct,
     };
     Scenario {
         name: "evening".to_owned(),
@@ -161,6 +165,7 @@ fn scenario(seed: u64) -> Scenario {
         seed,
         source_addresses: 1,
         slo: Slo { startup_p95_ms: Some(800.0), ..Slo::default() },
+        proxy: None,
         group: vec![
             group("evening <hls> & co", Kind::Hls, "/{n}/index.m3u8"),
             Group {

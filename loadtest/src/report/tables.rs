@@ -71,8 +71,9 @@ pub fn tables(result: &RunResult) -> Vec<Table> {
     };
     let server = if result.server.is_some() { cost("Server", figures::server(result)) } else { Table::default() };
     let machine = cost("Machine, harness included", figures::machine(result));
-    let tables = [groups(result), times(result), errors(result), violations(result), server, machine, harness(result)];
-    tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+    let seen = [groups(result), times(result), errors(result), violations(result)];
+    let tables = seen.into_iter().chain([server, syscalls(result), machine, harness(result), proxy(result)]);
+    tables.filter(|table| !table.rows.is_empty()).collect()
 }
 
 fn groups(result: &RunResult) -> Table {
@@ -172,6 +173,38 @@ fn violations(result: &RunResult) -> Table {
         vec![broken.rule.clone(), broken.first.clone(), show(broken.count as f64, Unit::Count)]
     };
     table.rows = result.violations.iter().map(row).collect();
+    table
+}
+
+/// By name, the most frequent first.
+fn syscalls(result: &RunResult) -> Table {
+    let mut table = Table::new("System calls of the server", 1, &["call", "per second", "per GB"]);
+    let mut calls: Vec<_> = result.server.iter().flat_map(|server| &server.syscalls_by_name).collect();
+    calls.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let cells = |(name, count): (&String, &u64)| {
+        let per = |by| ratio(*count as f64, by).map_or_else(|| NONE.to_owned(), significant);
+        vec![name.clone(), per(result.measured_s), per(figures::gigabytes(result))]
+    };
+    table.rows = calls.into_iter().map(cells).collect();
+    table
+}
+
+fn proxy(result: &RunResult) -> Table {
+    let mut table = Table::new("Fault proxy, over the whole run", 1, &["", ""]);
+    let Some(proxy) = &result.proxy else { return table };
+    let counters = &proxy.counters;
+    let counts = [
+        ("connections", counters.connections),
+        ("refused", counters.refused),
+        ("reset", counters.resets),
+        ("half open", counters.half_opens),
+        ("failed", counters.failures),
+        ("stalls", counters.stalls),
+    ];
+    let count = |(name, count): (&str, u64)| vec![name.to_owned(), show(count as f64, Unit::Count)];
+    table.rows = counts.into_iter().map(count).collect();
+    table.rows.push(vec!["bytes to viewers".to_owned(), show(counters.bytes_down as f64, Unit::Bytes)]);
+    table.rows.push(vec!["CPU time, of what counts".to_owned(), show(proxy.cpu_s, Unit::Seconds)]);
     table
 }
 
