@@ -100,7 +100,7 @@ impl Channels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Kind, Reading, Slo};
+    use crate::scenario::{Kind, Reading, Slo, Through};
 
     fn scenario(viewers: u32, arrivals: Arrivals) -> Scenario {
         let group = Group {
@@ -115,6 +115,7 @@ mod tests {
             checked: 0.01,
             kbps: 0,
             reading: Reading::Eager,
+            through: Through::Direct,
         };
         Scenario {
             name: "test".into(),
@@ -124,6 +125,7 @@ mod tests {
             seed: 7,
             source_addresses: 3,
             slo: Slo::default(),
+            proxy: None,
             group: vec![group],
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: know addresses of the machine; `target` is overridden on the command line.
 
+use crate::proxy::Faults;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,9 @@ pub struct Scenario {
     /// What must hold for the run to pass.
     #[serde(default)]
     pub slo: Slo,
+    /// Faults on the way of the groups that go through the proxy, which runs in a thread of the harness. All its connections to the target
+    /// come from one address, so there are some 28,000 at most.
+    pub proxy: Option<Faults>,
     /// Viewers, by what they do alike.
     pub group: Vec<Group>,
 }
@@ -61,6 +65,18 @@ pub struct Group {
     pub kbps: u64,
     #[serde(default)]
     pub reading: Reading,
+    #[serde(default)]
+    pub through: Through,
+}
+
+/// Which way viewers go to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    #[default]
+    Direct,
+    /// [`Scenario::proxy`].
+    Proxy,
 }
 
 /// What viewers are.
@@ -132,6 +148,7 @@ impl Scenario {
             seed: one(),
             source_addresses: one(),
             slo: Slo::default(),
+            proxy: None,
             group,
         }
     }
@@ -152,6 +169,7 @@ impl Group {
             checked: checked(),
             kbps: 0,
             reading: Reading::default(),
+            through: Through::default(),
         }
     }
 }
@@ -195,7 +213,7 @@ mod tests {
         }
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 8);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use loadtest::badserver::{BadServer, Fault, Options as ServerOptions};
 use loadtest::engine::{Options, run};
 use loadtest::result::RunResult;
-use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo};
+use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo, Through};
 use std::time::Duration;
 
 const TS: (Kind, &str) = (Kind::Ts, "/live/x.ts");
@@ -27,6 +27,7 @@ fn watch(fault: Fault, (kind, path): (Kind, &str), seconds: u64, uptime_s: u64) 
         checked: 1.0,
         kbps: 0,
         reading: Reading::Eager,
+        through: Through::Direct,
     };
     let slo = Slo { errors_share_max: Some(0.0), ..Slo::default() };
     let scenario = Scenario {
@@ -37,6 +38,7 @@ fn watch(fault: Fault, (kind, path): (Kind, &str), seconds: u64, uptime_s: u64) 
         seed: 1,
         source_addresses: 1,
         slo,
+        proxy: None,
         group: vec![group],
     };
     run(&scenario, &Options::default()).expect("it can be run")

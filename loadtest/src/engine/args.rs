@@ -2,12 +2,12 @@
 //!
 //! What it deliberately does not do: judge; the exit code is the verdict's.
 
-use crate::engine::{Options, run, table::Table};
+use crate::engine::{Options, run};
+use crate::report::text;
 use crate::scenario::{Group, Kind, Scenario};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -47,6 +47,12 @@ pub struct RunArgs {
     /// The server's process, whose CPU time and memory are sampled.
     #[arg(long)]
     server_pid: Option<u32>,
+    /// Count the server's system calls with perf, by name; each takes a little longer meanwhile.
+    #[arg(long, requires = "server_pid")]
+    syscalls: bool,
+    /// Do not show on standard error how it goes.
+    #[arg(long)]
+    quiet: bool,
     /// Where to write the result as JSON, - for standard output in place of the table.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -67,14 +73,15 @@ pub fn run_command(args: &RunArgs) -> Result<ExitCode> {
     let options = Options {
         cores: args.cores.clone(),
         server_pid: args.server_pid,
-        progress: !to_stdout && std::io::stdout().is_terminal(),
+        progress: !args.quiet,
+        syscalls: args.syscalls,
     };
     let result = run(&scenario, &options)?;
     if let Some(path) = &args.json {
         write_json(path, &result)?;
     }
     if !to_stdout {
-        print!("{}", Table(&result));
+        print!("{}", text::report(&result));
     }
     Ok(match (result.harness.refused.is_empty(), result.verdict.passed) {
         (false, _) => ExitCode::from(REFUSED),

@@ -207,9 +207,8 @@ impl Viewer {
 
     fn hold(&mut self, io: &mut Io, lane: Lane) {
         self.held |= 1 << lane.0;
-        if let Some(peer) = io.target_peer() {
-            self.connect(io, lane.0, peer);
-        }
+        let peer = io.target_peer(self.arrival.group);
+        self.connect(io, lane.0, peer);
     }
 
     fn fetch(&mut self, io: &mut Io, fetch: &Fetch) {
@@ -233,7 +232,7 @@ impl Viewer {
         let now = exchange.sent;
         let peer = split_url(&exchange.url).and_then(|(authority, path)| {
             write_request(&mut io.request, authority, path);
-            io.peers.resolve(authority)
+            io.peer(self.arrival.group, authority)
         });
         let slot = &mut self.lanes[usize::from(lane)];
         if slot.as_ref().is_some_and(|lane| Some(lane.peer) != peer || lane.is_ending) {

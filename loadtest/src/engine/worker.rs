@@ -9,16 +9,16 @@ use crate::engine::timers::{NEVER, Timers};
 use crate::engine::viewer::{Viewer, next_zap};
 use crate::engine::{PlayerFactory, Publish, Spec, Start};
 use crate::player::Micros;
+use crate::procfs::thread_cpu_us;
 use crate::random::Random;
 use crate::scenario::{Arrivals, Scenario};
 use crate::stats::Stats;
 use anyhow::{Context, Result};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Events taken at once.
@@ -73,7 +73,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// A thread's part: the viewers in `arrivals`, on a clock that begins at `start`.
+    /// A thread's part: the viewers in `arrivals`, on a clock that begins at `start`; `proxy` is where groups connect that go through it.
     ///
     /// # Errors
     /// No epoll instance, or a target without address.
@@ -83,8 +83,9 @@ impl<'a> Worker<'a> {
         factory: &'a PlayerFactory<'a>,
         publish: &'a Publish,
         start: Start,
+        proxy: Option<SocketAddr>,
     ) -> Result<Worker<'a>> {
-        let io = Io::new(scenario, start.instant)?;
+        let io = Io::new(scenario, start.instant, proxy)?;
         let mut timers = Timers::new(arrivals.len());
         arrivals.iter().zip(0..).for_each(|(arrival, index)| timers.set(index, arrival.at));
         Ok(Worker {
@@ -250,7 +251,7 @@ impl<'a> Worker<'a> {
         self.tick_at = now + TICK;
         self.ticks += 1;
         if self.cpu_begun.is_none() && self.io.stats.counts(now) {
-            self.cpu_begun = Some((cpu_time(), now));
+            self.cpu_begun = Some((thread_cpu_us(), now));
         }
         for _ in 0..self.places.len().div_ceil(TICKS_PER_SWEEP) {
             self.sweep = (self.sweep + 1) % self.places.len();
@@ -261,16 +262,11 @@ impl<'a> Worker<'a> {
             }
         }
         if self.ticks.is_multiple_of(TICKS_PER_PUBLISH) {
-            let totals = self.io.stats.totals();
-            let publish = self.publish;
-            for (to, figure) in [
-                (&publish.viewers, totals.viewers),
-                (&publish.bytes, totals.bytes),
-                (&publish.requests, totals.requests),
-                (&publish.errors, totals.errors),
-                (&publish.stalls, totals.stalls),
-            ] {
-                to.store(figure, Relaxed);
+            let live = &mut self.io.stats.live;
+            (live.cpu, live.at) = (thread_cpu_us(), now);
+            // Being read at this moment: next time.
+            if let Ok(mut published) = self.publish.try_lock() {
+                published.clone_from(live);
             }
         }
     }
@@ -278,7 +274,7 @@ impl<'a> Worker<'a> {
     fn finish(mut self) -> WorkerResult {
         let (cpu_then, then) = self.cpu_begun.unwrap_or((0, 0));
         let now = self.io.now();
-        let cpu_share = cpu_time().saturating_sub(cpu_then) as f64 / now.saturating_sub(then).max(1) as f64;
+        let cpu_share = thread_cpu_us().saturating_sub(cpu_then) as f64 / now.saturating_sub(then).max(1) as f64;
         let warmup = self.scenario.warmup_s * 1_000_000;
         for place in self.places {
             let Some(viewer) = place.viewer else { continue };
@@ -301,10 +297,4 @@ impl Place {
 
 fn is_storm(arrivals: Arrivals) -> bool {
     matches!(arrivals, Arrivals::Flash { .. }) || arrivals == Arrivals::Ramp { over_s: 0.0 }
-}
-
-/// Of this thread, microseconds.
-fn cpu_time() -> Micros {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as Micros * 1_000_000 + time.tv_nsec as Micros / 1_000
 }

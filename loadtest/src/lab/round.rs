@@ -46,7 +46,7 @@ impl Runner<'_> {
         // Of a run that was given up.
         let _ = std::fs::remove_file(&out);
         let mut command = self.command()?;
-        command.arg("run").arg(&asked).arg("--json").arg(&out);
+        command.arg("run").arg(&asked).args(["--quiet", "--json"]).arg(&out);
         for core in self.cores {
             command.args(["--core", &core.to_string()]);
         }

@@ -3,16 +3,18 @@
 //! ```text
 //!  /proc/PID/…, its children ─► process ─┐
 //!  /proc/stat, /proc/net/sockstat ───────┼─► Sampler ─► SecondSample, ServerFigures, MachineFigures
-//!  ss -tmnpH, before viewers leave ───────┘    (parse: the pure part)
+//!  ss -tmnpH, before viewers leave ──────┘    (parse: the pure part)
+//!  perf stat, where asked for ───► syscalls
 //! ```
 //! [`memory`] and [`socket_bytes`] look at one moment, for who takes differences.
 //!
-//! What it deliberately does not do: count system calls (perf may), or wait for the second to be over; its caller has the clock.
+//! What it deliberately does not do: wait for the second to be over; its caller has the clock.
 
 mod environment;
 mod memory;
 mod parse;
 mod process;
+pub mod syscalls;
 
 pub use environment::environment;
 pub use memory::{Memory, memory, send_queues, slab_bytes};
@@ -21,6 +23,8 @@ pub use process::run_delay_s;
 use crate::result::{MachineFigures, ServerFigures};
 use anyhow::{Context, Result};
 use process::{Held, Processes};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -35,7 +39,7 @@ pub struct Sampler {
 }
 
 /// Since the sample before.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SecondSample {
     /// Processor seconds of the server; `None` without a pid, or when it is gone.
     pub server_cpu_s: Option<f64>,
@@ -43,6 +47,10 @@ pub struct SecondSample {
     pub server_rss_bytes: Option<u64>,
     /// Of all cores together.
     pub machine_busy_s: f64,
+    /// By core, over what the call before left: processor seconds, which are shares where a second lies between.
+    pub machine_cores_busy: Vec<f64>,
+    /// Pages of all TCP sockets of the machine, in bytes, at the moment of the sample.
+    pub tcp_memory_bytes: Option<u64>,
 }
 
 struct Server {
@@ -75,13 +83,20 @@ impl Sampler {
         Ok(Sampler { server, machine, machine_begun, ticks_per_s: ticks_per_s as f64, tcp_memory_bytes: None })
     }
 
+    /// The server's process and its children now; none without a pid.
+    pub fn server_pids(&self) -> Vec<u32> {
+        self.server.as_ref().map(|server| server.processes.pids()).unwrap_or_default()
+    }
+
     /// What was used since the call before, or since the start. Called once a second; costs a few file reads per thread of the server.
     pub fn second(&mut self) -> SecondSample {
         let (server_cpu_s, server_rss_bytes) = self.server.as_mut().and_then(Server::second).unzip();
         let now = Machine::read().unwrap_or_default();
-        let machine_busy_s = now.busy_since(&self.machine, self.ticks_per_s).iter().sum();
+        let machine_cores_busy = now.busy_since(&self.machine, self.ticks_per_s);
+        let machine_busy_s = machine_cores_busy.iter().sum();
         self.machine = now;
-        SecondSample { server_cpu_s, server_rss_bytes, machine_busy_s }
+        let tcp_memory_bytes = tcp_memory_bytes();
+        SecondSample { server_cpu_s, server_rss_bytes, machine_busy_s, machine_cores_busy, tcp_memory_bytes }
     }
 
     /// Looks at what is held while viewers are there: sockets, open files, threads. Called once, before they leave: it takes tens of milliseconds for
@@ -137,6 +152,8 @@ impl Server {
             context_switches_voluntary: used.voluntary,
             context_switches_involuntary: used.involuntary,
             syscalls: None,
+            syscalls_by_name: BTreeMap::new(),
+            syscalls_refused: None,
             rss_bytes: at_end.rss_bytes,
             rss_bytes_max: self.rss_bytes_max.max(held.rss_bytes).max(at_end.rss_bytes),
             socket_bytes,
@@ -164,6 +181,12 @@ impl Machine {
 fn tcp_memory_bytes() -> Option<u64> {
     let sockstat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     parse::tcp_pages(&sockstat).map(|pages| pages * rustix::param::page_size() as u64)
+}
+
+/// Processor time of the calling thread, microseconds.
+pub fn thread_cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
 /// Kernel memory of the processes' TCP sockets, where `ss` of iproute2 is there to tell.
