@@ -5,7 +5,7 @@ use loadtest::player::{Action, Body, End, Fetch, FetchKind, Head, Lane, Micros, 
 use loadtest::proxy::Faults;
 use loadtest::report::text;
 use loadtest::result::RunResult;
-use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo, Through};
+use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Through};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -135,34 +135,11 @@ fn continuous(stream: &mut TcpStream, kbps: usize, served: &Served) -> Option<()
 }
 
 fn group(kind: Kind, path: &str, viewers: u32) -> Group {
-    Group {
-        name: "viewers".into(),
-        kind,
-        viewers,
-        path: path.into(),
-        channels: 1,
-        zipf: 0.0,
-        arrivals: Arrivals::default(),
-        zap_s: 0.0,
-        checked: 0.0,
-        kbps: 0,
-        reading: Reading::Eager,
-        through: Through::Direct,
-    }
+    Group { checked: 0.0, ..Group::new("viewers", kind, viewers, path) }
 }
 
 fn scenario(server: &Server, duration_s: u64, group: Group) -> Scenario {
-    Scenario {
-        name: "test".into(),
-        target: server.target(),
-        duration_s,
-        warmup_s: 0,
-        seed: 1,
-        source_addresses: 1,
-        slo: Slo::default(),
-        proxy: None,
-        group: vec![group],
-    }
+    Scenario { target: server.target(), ..Scenario::new("test", duration_s, vec![group]) }
 }
 
 fn run_group(server: &Server, duration_s: u64, group: Group) -> RunResult {

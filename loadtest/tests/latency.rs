@@ -1,10 +1,11 @@
 //! From origin to viewer over real sockets: what the stamps of a stream tell at its viewers.
 
 use loadtest::badserver::{BadServer, Options as ServerOptions, PesForm, Stamp};
-use loadtest::engine::{Options, run, table::Table};
+use loadtest::engine::{Options, run};
 use loadtest::proxy::{Faults, Proxy};
+use loadtest::report::text;
 use loadtest::result::Quantiles;
-use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo};
+use loadtest::scenario::{Group, Kind, Scenario};
 use std::net::SocketAddr;
 
 /// A proxy's delay, milliseconds, far above what a busy machine adds at the median.
@@ -15,34 +16,13 @@ fn origin(pes: PesForm) -> BadServer {
     BadServer::start_with(options).expect("it starts")
 }
 
-/// What two viewers saw, and what the table says of it.
+/// What two viewers saw, and what the report says of it.
 fn watch(addr: SocketAddr, kind: Kind, path: &str, checked: f64, seconds: u64) -> (Option<Quantiles>, String) {
-    let group = Group {
-        name: "viewers".into(),
-        kind,
-        viewers: 2,
-        path: path.into(),
-        channels: 1,
-        zipf: 0.0,
-        arrivals: Arrivals::default(),
-        zap_s: 0.0,
-        checked,
-        kbps: 3_000,
-        reading: Reading::Eager,
-    };
-    let scenario = Scenario {
-        name: "latency".into(),
-        target: format!("http://{addr}"),
-        duration_s: seconds,
-        warmup_s: 0,
-        seed: 1,
-        source_addresses: 1,
-        slo: Slo::default(),
-        group: vec![group],
-    };
+    let group = Group { checked, kbps: 3_000, ..Group::new("viewers", kind, 2, path) };
+    let scenario = Scenario { target: format!("http://{addr}"), ..Scenario::new("latency", seconds, vec![group]) };
     let result = run(&scenario, &Options::default()).expect("it can be run");
     assert_eq!(result.violations, []);
-    (result.groups["viewers"].origin_to_viewer.clone(), Table(&result).to_string())
+    (result.groups["viewers"].origin_to_viewer.clone(), text::report(&result))
 }
 
 fn median_ms(addr: SocketAddr, path: &str) -> f64 {

@@ -5,7 +5,7 @@ use crate::result::{
     Environment, GroupFigures, HarnessFigures, MachineFigures, Quantiles, RunResult, Second, ServerFigures, Timing,
     VERSION, Verdict, Violation,
 };
-use crate::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo, Through};
+use crate::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo};
 use std::collections::BTreeMap;
 
 const SECONDS: u64 = 140;
@@ -145,35 +145,22 @@ fn environment() -> Environment {
 
 fn scenario(seed: u64) -> Scenario {
     let group = |name: &str, kind, path: &str| Group {
-        name: name.to_owned(),
-        kind,
-        viewers: (VIEWERS / 2) as u32,
-        path: path.to_owned(),
         channels: 50,
         zipf: 1.1,
         arrivals: Arrivals::Ramp { over_s: 18.0 },
-        zap_s: 0.0,
-        checked: 0.01,
-        kbps: 0,
-        reading: Reading::Eager,
-        through: Through::Direct,
+        ..Group::new(name, kind, (VIEWERS / 2) as u32, path)
     };
+    let stalling = Reading::Stalls { every_s: 10.0, for_s: 2.0 };
+    let groups = vec![
+        group("evening <hls> & co", Kind::Hls, "/{n}/index.m3u8"),
+        Group { reading: stalling, ..group("set-top boxes", Kind::Ts, "/{n}.ts") },
+    ];
     Scenario {
-        name: "evening".to_owned(),
         target: "http://127.0.0.1:8080".to_owned(),
-        duration_s: SECONDS,
         warmup_s: WARMUP_S,
         seed,
-        source_addresses: 1,
         slo: Slo { startup_p95_ms: Some(800.0), ..Slo::default() },
-        proxy: None,
-        group: vec![
-            group("evening <hls> & co", Kind::Hls, "/{n}/index.m3u8"),
-            Group {
-                reading: Reading::Stalls { every_s: 10.0, for_s: 2.0 },
-                ..group("set-top boxes", Kind::Ts, "/{n}.ts")
-            },
-        ],
+        ..Scenario::new("evening", SECONDS, groups)
     }
 }
 
