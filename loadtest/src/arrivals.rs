@@ -100,32 +100,11 @@ impl Channels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Kind, Reading, Slo};
+    use crate::scenario::Kind;
 
     fn scenario(viewers: u32, arrivals: Arrivals) -> Scenario {
-        let group = Group {
-            name: "viewers".into(),
-            kind: Kind::Ts,
-            viewers,
-            path: "/{n}".into(),
-            channels: 10,
-            zipf: 1.0,
-            arrivals,
-            zap_s: 0.0,
-            checked: 0.01,
-            kbps: 0,
-            reading: Reading::Eager,
-        };
-        Scenario {
-            name: "test".into(),
-            target: String::new(),
-            duration_s: 10,
-            warmup_s: 0,
-            seed: 7,
-            source_addresses: 3,
-            slo: Slo::default(),
-            group: vec![group],
-        }
+        let group = Group { channels: 10, zipf: 1.0, arrivals, ..Group::new("viewers", Kind::Ts, viewers, "/{n}") };
+        Scenario { seed: 7, source_addresses: 3, ..Scenario::new("test", 10, vec![group]) }
     }
 
     #[test]

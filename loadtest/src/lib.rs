@@ -10,12 +10,15 @@
 //!                             └────────► stats ─► result (JSON) ─► report, compare, capacity, A/B
 //! ```
 //! [`scenario`] is what a run does and [`result`] what it measured; [`engine`] runs it, by [`arrivals`] and [`stats`]; [`player`] are the viewers; [`proxy`] spoils the network between them and the
-//! server. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
+//! server. [`ab`] compares two servers and [`capacity`] looks for the end of one; [`lab`] starts servers for them. [`tscheck`] holds an MPEG transport stream against ISO/IEC 13818-1.
 #![forbid(unsafe_code)]
 
+pub mod ab;
 pub mod arrivals;
 pub mod badserver;
+pub mod capacity;
 pub mod check;
+pub mod clock;
 pub mod engine;
 pub mod lab;
 pub mod player;

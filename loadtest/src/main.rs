@@ -21,8 +21,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Two servers under the same scenario, in interleaved rounds: medians, and ratios with exact intervals.
+    ///
+    /// Example: loadtest ab --a http://127.0.0.1:8080 --a-pid 77 --a-path /x.m3u8 --b peer:nginx-rtmp --install --kind hls --viewers 200 --duration 20
+    Ab(loadtest::ab::AbArgs),
+    /// The largest number of viewers for which a server holds its bounds.
+    ///
+    /// Example: loadtest capacity --target peer:millrace --kind hls --from 200 --duration 20 --precision 10
+    Capacity(loadtest::capacity::CapacityArgs),
     /// Holds two results side by side.
     Compare(loadtest::report::CompareArgs),
+    /// Starts a server to be measured against, prints where it is, and waits for SIGINT.
+    Peer(loadtest::lab::peer::PeerArgs),
     /// Forwards TCP connections over a path that is as bad as asked for.
     ///
     /// Example: loadtest proxy --listen 127.0.0.1:9000 --to 127.0.0.1:8080 --latency-ms 80 --rate-kbps 6000
@@ -64,6 +74,10 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Serves a synthetic live channel whose pictures carry the time at which they were written, until it is killed.
+    ///
+    /// Example: loadtest origin --listen 127.0.0.1:8091 --kbps 3000
+    Origin(loadtest::badserver::origin::OriginArgs),
     /// Measures the relay's fan-out path beside bare loops and nginx.
     Fanout(loadtest::lab::FanoutArgs),
     /// A bare epoll loop that a relay's send path is measured against.
@@ -74,8 +88,11 @@ enum Command {
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Ab(args) => loadtest::ab::run(&args),
+        Command::Capacity(args) => loadtest::capacity::run(&args),
         Command::Compare(args) => loadtest::report::run_compare(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => loadtest::report::run_report(&args).map(|()| ExitCode::SUCCESS),
+        Command::Peer(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Proxy(args) => loadtest::proxy::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => loadtest::engine::args::run_command(&args),
         Command::Tscheck { file, json, whole } => {
@@ -92,15 +109,20 @@ fn main() -> Result<ExitCode> {
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Badserver { listen, fault, kbps, channel, seed } => {
-            let server = BadServer::start_with(Options { fault, listen, kbps, channel, seed, ..Options::default() })?;
-            println!("listening on {}", server.addr());
-            loop {
-                std::thread::park();
-            }
+            serve(BadServer::start_with(Options { fault, listen, kbps, channel, seed, ..Options::default() })?)
         }
+        Command::Origin(args) => serve(args.start()?),
         Command::Fanout(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Reference(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Record(args) => args.run().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Until the process is ended.
+fn serve(server: BadServer) -> ! {
+    println!("listening on {}", server.addr());
+    loop {
+        std::thread::park();
     }
 }
 

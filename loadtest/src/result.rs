@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds, shares 0 to 1, sizes bytes. A figure that could not be had is `null`, never 0.
 
+use crate::proxy::Counters;
 use crate::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct RunResult {
     pub groups: BTreeMap<String, GroupFigures>,
     pub server: Option<ServerFigures>,
     pub machine: MachineFigures,
+    /// Of the scenario's proxy.
+    #[serde(default)]
+    pub proxy: Option<ProxyFigures>,
     /// One for each second of the run, the warm-up included.
     pub seconds: Vec<Second>,
     pub harness: HarnessFigures,
@@ -64,6 +68,9 @@ pub struct GroupFigures {
     pub startup: Option<Quantiles>,
     /// Behind the newest that the server had; by the origin's wall-clock stamp where the stream has one.
     pub live_latency: Option<Quantiles>,
+    /// From the time that the origin stamped into an access unit to the arrival of its last byte, of checked viewers; `None` where nothing is stamped.
+    /// Of HLS and DASH: of the newest picture of each segment.
+    pub origin_to_viewer: Option<Quantiles>,
     /// Bytes of the viewer with least and most, of those that were there from the warm-up on: fairness.
     pub bytes_least: u64,
     pub bytes_most: u64,
@@ -101,12 +108,18 @@ pub struct ServerFigures {
     pub cpu_system_s: f64,
     pub context_switches_voluntary: u64,
     pub context_switches_involuntary: u64,
-    /// Where perf may count them.
+    /// Where it was asked for and perf may count them.
     pub syscalls: Option<u64>,
+    /// Of these, by the kernel's name; `other` is the rest.
+    #[serde(default)]
+    pub syscalls_by_name: BTreeMap<String, u64>,
+    /// Why they were not counted though it was asked for, with what to do about it.
+    #[serde(default)]
+    pub syscalls_refused: Option<String>,
     /// At the end; and the most that was seen.
     pub rss_bytes: u64,
     pub rss_bytes_max: u64,
-    /// Kernel memory of its TCP sockets, from `ss -m`'s source, at the end.
+    /// Kernel memory of its TCP sockets, from `ss -m`'s source, a second before the end: viewers are there. So are the next two.
     pub socket_bytes: Option<u64>,
     pub threads: u32,
     pub open_files: u32,
@@ -120,8 +133,17 @@ pub struct MachineFigures {
     /// Of these, soft interrupts.
     pub softirq_s: Vec<f64>,
     pub context_switches: u64,
-    /// Pages of all TCP sockets, in bytes, at the end.
+    /// Pages of all TCP sockets, in bytes, a second before the end.
     pub tcp_memory_bytes: Option<u64>,
+}
+
+/// Of the proxy between viewers and target.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct ProxyFigures {
+    /// Processor time of its thread over what counts; it is within the machine's.
+    pub cpu_s: f64,
+    /// Over the whole run.
+    pub counters: Counters,
 }
 
 /// One second of a run.

@@ -2,6 +2,8 @@
 //!
 //! What it deliberately does not do: know addresses of the machine; `target` is overridden on the command line.
 
+use crate::proxy::Faults;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// A whole run.
@@ -27,6 +29,9 @@ pub struct Scenario {
     /// What must hold for the run to pass.
     #[serde(default)]
     pub slo: Slo,
+    /// Faults on the way of the groups that go through the proxy, which runs in a thread of the harness. All its connections to the target
+    /// come from one address, so there are some 28,000 at most.
+    pub proxy: Option<Faults>,
     /// Viewers, by what they do alike.
     pub group: Vec<Group>,
 }
@@ -60,10 +65,22 @@ pub struct Group {
     pub kbps: u64,
     #[serde(default)]
     pub reading: Reading,
+    #[serde(default)]
+    pub through: Through,
+}
+
+/// Which way viewers go to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    #[default]
+    Direct,
+    /// [`Scenario::proxy`].
+    Proxy,
 }
 
 /// What viewers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Continuous MPEG-TS.
@@ -120,6 +137,50 @@ pub struct Slo {
     pub errors_share_max: Option<f64>,
 }
 
+impl Scenario {
+    /// With a file's defaults for the rest.
+    pub fn new(name: &str, duration_s: u64, group: Vec<Group>) -> Scenario {
+        Scenario {
+            name: name.into(),
+            target: String::new(),
+            duration_s,
+            warmup_s: 0,
+            seed: one(),
+            source_addresses: one(),
+            slo: Slo::default(),
+            proxy: None,
+            group,
+        }
+    }
+}
+
+impl Group {
+    /// With a file's defaults for the rest.
+    pub fn new(name: &str, kind: Kind, viewers: u32, path: &str) -> Group {
+        Group {
+            name: name.into(),
+            kind,
+            viewers,
+            path: path.into(),
+            channels: one(),
+            zipf: 0.0,
+            arrivals: Arrivals::default(),
+            zap_s: 0.0,
+            checked: checked(),
+            kbps: 0,
+            reading: Reading::default(),
+            through: Through::default(),
+        }
+    }
+}
+
+impl Kind {
+    /// As in a file and on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl Default for Arrivals {
     fn default() -> Self {
         Arrivals::Ramp { over_s: 0.0 }
@@ -152,7 +213,15 @@ mod tests {
         }
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 8);
+    }
+
+    #[test]
+    fn what_is_made_has_a_files_defaults() {
+        let text = "name = \"a\"\nduration_s = 1\n[[group]]\nname = \"g\"\nkind = \"hls\"\nviewers = 2\npath = \"/\"\n";
+        let of_file: Scenario = toml::from_str(text).expect("it is one");
+        assert_eq!(of_file, Scenario::new("a", 1, vec![Group::new("g", Kind::Hls, 2, "/")]));
+        assert_eq!(Kind::Hls.name(), "hls");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Times go into HDR histograms. A request's first byte is taken from when it was due, which a slow server cannot push back and so leaves
 //! out nothing (coordinated omission), and besides, raw, from when it was sent. What it deliberately does not do: read a clock.
 
+mod live;
 mod times;
 
+pub use live::{Live, LiveGroup, Logarithmic};
 pub use times::Times;
 
 use crate::player::{FetchKind, Micros};
@@ -42,6 +44,8 @@ pub struct Stats {
     violations: BTreeMap<String, (u64, String)>,
     /// Viewers now.
     viewers: u64,
+    /// Totals for who looks on.
+    pub live: Live,
 }
 
 #[derive(Default)]
@@ -50,6 +54,7 @@ struct GroupStats {
     timings: BTreeMap<FetchKind, [Times; 3]>,
     startup: Option<Times>,
     live_latency: Option<Times>,
+    origin_to_viewer: Option<Times>,
     viewers: u64,
     /// Least and most bytes of a viewer.
     bytes: Option<(u64, u64)>,
@@ -73,6 +78,7 @@ impl Stats {
             ports_exhausted: 0,
             violations: BTreeMap::new(),
             viewers: 0,
+            live: Live::new(groups),
         }
     }
 
@@ -84,6 +90,7 @@ impl Stats {
     /// A viewer came.
     pub fn arrived(&mut self, group: usize, now: Micros) {
         self.viewers += 1;
+        self.live.groups[group].viewers += 1;
         let group = &mut self.groups[group];
         group.viewers += 1;
         group.figures.viewers = group.figures.viewers.max(group.viewers);
@@ -93,6 +100,7 @@ impl Stats {
     /// A viewer left for good.
     pub fn left(&mut self, group: usize, now: Micros) {
         self.viewers -= 1;
+        self.live.groups[group].viewers -= 1;
         self.groups[group].viewers -= 1;
         self.second(now);
     }
@@ -100,6 +108,7 @@ impl Stats {
     /// Some of a body came.
     pub fn bytes(&mut self, group: usize, now: Micros, bytes: u64) {
         self.second(now).bytes += bytes;
+        self.live.groups[group].bytes += bytes;
         if self.counts(now) {
             self.groups[group].figures.bytes += bytes;
         }
@@ -108,6 +117,7 @@ impl Stats {
     /// The first byte of an answer came.
     pub fn first_byte(&mut self, group: usize, kind: FetchKind, times: RequestTimes) {
         let (now, from_intended) = (times.first_byte, times.first_byte.saturating_sub(times.intended));
+        self.live.groups[group].first_byte.record(from_intended);
         if kind != FetchKind::Stream {
             let second = self.second_stats(now);
             second.first_byte.get_or_insert_with(|| Box::new(Times::with_digits(2))).record(from_intended);
@@ -125,6 +135,7 @@ impl Stats {
     /// A request came to its end, with what failed if it did; a stream's when it began.
     pub fn request(&mut self, group: usize, now: Micros, error: Option<&str>) {
         self.second(now).requests += 1;
+        self.live.groups[group].requests += 1;
         if self.counts(now) {
             self.groups[group].figures.requests += 1;
         }
@@ -136,6 +147,7 @@ impl Stats {
     /// Something failed that is no request of its own, or was counted as one before.
     pub fn error(&mut self, group: usize, now: Micros, error: &str) {
         self.second(now).errors += 1;
+        self.live.groups[group].errors += 1;
         if self.counts(now) {
             let errors = &mut self.groups[group].figures.errors;
             match errors.get_mut(error) {
@@ -155,6 +167,8 @@ impl Stats {
     /// Stalls and rebuffers, since they were counted last.
     pub fn playback(&mut self, group: usize, now: Micros, stalls: u64, rebuffers: u64, rebuffer_us: Micros) {
         self.second(now).stalls += stalls;
+        self.live.groups[group].stalls += stalls;
+        self.live.groups[group].rebuffers += rebuffers;
         if self.counts(now) {
             let figures = &mut self.groups[group].figures;
             figures.stalls += stalls;
@@ -177,6 +191,13 @@ impl Stats {
         }
     }
 
+    /// An access unit that was complete at a viewer at `at` was so long under way.
+    pub fn origin_to_viewer(&mut self, group: usize, at: Micros, us: Micros) {
+        if self.counts(at) {
+            self.groups[group].origin_to_viewer.get_or_insert_default().record(us);
+        }
+    }
+
     /// Bytes of a viewer that was there from the warm-up to the end.
     pub fn viewer_bytes(&mut self, group: usize, bytes: u64) {
         let (least, most) = self.groups[group].bytes.unwrap_or((bytes, bytes));
@@ -191,21 +212,10 @@ impl Stats {
 
     /// The thread was so late at what it meant to do.
     pub fn lag(&mut self, now: Micros, us: Micros) {
+        self.live.lag.record(us);
         if self.counts(now) {
             self.lag.record(us);
         }
-    }
-
-    /// Totals so far, for a progress line.
-    pub fn totals(&self) -> Second {
-        let mut totals = Second { viewers: self.viewers, ..Second::default() };
-        for SecondStats { figures, .. } in &self.seconds {
-            totals.bytes += figures.bytes;
-            totals.requests += figures.requests;
-            totals.errors += figures.errors;
-            totals.stalls += figures.stalls;
-        }
-        totals
     }
 
     fn second(&mut self, now: Micros) -> &mut Second {
@@ -296,7 +306,11 @@ impl GroupStats {
             let timings = self.timings.entry(kind).or_default();
             timings.iter_mut().zip(&others).for_each(|(times, other)| times.merge(other));
         }
-        for (times, other) in [(&mut self.startup, other.startup), (&mut self.live_latency, other.live_latency)] {
+        for (times, other) in [
+            (&mut self.startup, other.startup),
+            (&mut self.live_latency, other.live_latency),
+            (&mut self.origin_to_viewer, other.origin_to_viewer),
+        ] {
             if let Some(other) = other {
                 times.get_or_insert_default().merge(&other);
             }
@@ -318,6 +332,7 @@ impl GroupStats {
             timings: self.timings.iter().map(|(kind, times)| (kind_name(*kind).into(), timing(times))).collect(),
             startup: self.startup.as_ref().map(Times::quantiles),
             live_latency: self.live_latency.as_ref().map(Times::quantiles),
+            origin_to_viewer: self.origin_to_viewer.as_ref().map(Times::quantiles),
             bytes_least,
             bytes_most,
             ..self.figures.clone()
@@ -393,6 +408,7 @@ mod tests {
         stats.bytes(0, 1_999_999, 10);
         stats.bytes(0, 2_000_000, 1);
         stats.error(0, 0, "connect");
+        assert_eq!((stats.live.groups[0].bytes, stats.live.groups[0].requests), (11, 1));
         let group = &stats.group_figures()[0];
         assert_eq!((group.bytes, group.requests, group.timings.len(), group.errors.len()), (1, 0, 0, 0));
         assert_eq!(stats.second_figures()[1].bytes, 10);

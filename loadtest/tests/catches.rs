@@ -3,7 +3,7 @@
 use loadtest::badserver::{BadServer, Fault, Options as ServerOptions};
 use loadtest::engine::{Options, run};
 use loadtest::result::RunResult;
-use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo};
+use loadtest::scenario::{Group, Kind, Scenario, Slo};
 use std::time::Duration;
 
 const TS: (Kind, &str) = (Kind::Ts, "/live/x.ts");
@@ -15,29 +15,11 @@ const DASH: (Kind, &str) = (Kind::Dash, "/live/x/manifest.mpd");
 fn watch(fault: Fault, (kind, path): (Kind, &str), seconds: u64, uptime_s: u64) -> RunResult {
     let options = ServerOptions { fault, uptime: Duration::from_secs(uptime_s), ..ServerOptions::default() };
     let server = BadServer::start_with(options).expect("it starts");
-    let group = Group {
-        name: "viewers".into(),
-        kind,
-        viewers: 3,
-        path: path.into(),
-        channels: 1,
-        zipf: 0.0,
-        arrivals: Arrivals::Ramp { over_s: 0.0 },
-        zap_s: 0.0,
-        checked: 1.0,
-        kbps: 0,
-        reading: Reading::Eager,
-    };
-    let slo = Slo { errors_share_max: Some(0.0), ..Slo::default() };
+    let group = Group { checked: 1.0, ..Group::new("viewers", kind, 3, path) };
     let scenario = Scenario {
-        name: format!("{fault:?}"),
         target: format!("http://{}", server.addr()),
-        duration_s: seconds,
-        warmup_s: 0,
-        seed: 1,
-        source_addresses: 1,
-        slo,
-        group: vec![group],
+        slo: Slo { errors_share_max: Some(0.0), ..Slo::default() },
+        ..Scenario::new(&format!("{fault:?}"), seconds, vec![group])
     };
     run(&scenario, &Options::default()).expect("it can be run")
 }

@@ -2,8 +2,10 @@
 
 use loadtest::engine::{Options, run, run_with};
 use loadtest::player::{Action, Body, End, Fetch, FetchKind, Head, Lane, Micros, Player, PlayerFigures};
+use loadtest::proxy::Faults;
+use loadtest::report::text;
 use loadtest::result::RunResult;
-use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Slo};
+use loadtest::scenario::{Arrivals, Group, Kind, Reading, Scenario, Through};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -133,32 +135,11 @@ fn continuous(stream: &mut TcpStream, kbps: usize, served: &Served) -> Option<()
 }
 
 fn group(kind: Kind, path: &str, viewers: u32) -> Group {
-    Group {
-        name: "viewers".into(),
-        kind,
-        viewers,
-        path: path.into(),
-        channels: 1,
-        zipf: 0.0,
-        arrivals: Arrivals::default(),
-        zap_s: 0.0,
-        checked: 0.0,
-        kbps: 0,
-        reading: Reading::Eager,
-    }
+    Group { checked: 0.0, ..Group::new("viewers", kind, viewers, path) }
 }
 
 fn scenario(server: &Server, duration_s: u64, group: Group) -> Scenario {
-    Scenario {
-        name: "test".into(),
-        target: server.target(),
-        duration_s,
-        warmup_s: 0,
-        seed: 1,
-        source_addresses: 1,
-        slo: Slo::default(),
-        group: vec![group],
-    }
+    Scenario { target: server.target(), ..Scenario::new("test", duration_s, vec![group]) }
 }
 
 fn run_group(server: &Server, duration_s: u64, group: Group) -> RunResult {
@@ -271,6 +252,28 @@ impl Player for Ticking {
     fn figures(&self) -> &PlayerFigures {
         &self.figures
     }
+}
+
+#[test]
+fn a_group_behind_the_proxy_has_its_latency_and_the_other_has_not() {
+    let server = Server::start();
+    let mut scenario = scenario(&server, 2, group(Kind::Object, "/bytes/1000", 2));
+    scenario.group.push(Group { name: "far".into(), through: Through::Proxy, ..scenario.group[0].clone() });
+    assert!(run(&scenario, &Options::default()).unwrap_err().to_string().contains("has no [proxy]"));
+    scenario.proxy = Some(Faults { latency_ms: 60, ..Faults::default() });
+    let result = run(&scenario, &Options::default()).expect("the scenario can be run");
+    let first_byte = |name: &str| &result.groups[name].timings["segment"].first_byte;
+    // There and back.
+    assert!(first_byte("far").p50 >= 120.0, "{:?}", first_byte("far"));
+    assert!(first_byte("viewers").p50 < first_byte("far").p50, "{:?}", first_byte("viewers"));
+    assert!(result.groups.values().all(|group| group.errors.is_empty()), "{:?}", result.groups);
+    let proxy = result.proxy.expect("the proxy has figures");
+    assert_eq!(proxy.counters.connections, 2);
+    assert!(proxy.counters.bytes_down > result.groups["far"].bytes && proxy.cpu_s > 0.0, "{proxy:?}");
+    let report = text::report(&result);
+    assert!(report.contains("note: far: through the harness's fault proxy"), "{report}");
+    scenario.group.pop();
+    assert!(run(&scenario, &Options::default()).unwrap_err().to_string().contains("no group goes through"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! What it deliberately does not do: anything a decoder could show.
 
 use crate::random::{Random, mix};
+use memchr::memmem;
 
 /// Microseconds of a picture: 25 a second.
 pub const FRAME_US: u64 = 40_000;
@@ -25,7 +26,8 @@ pub const KBPS_MAX: u32 = 100_000;
 pub const PSI_FRAMES: u64 = 10;
 
 /// Identifies the message with the wall clock in each picture, the bytes of "millrace-sent-us": a `user_data_unregistered` SEI message
-/// (D.1.7) of 32 bytes, this UUID and then 16 ASCII digits, the microseconds since 1970-01-01 UTC at which the picture was due.
+/// (D.1.7) of 32 bytes, this UUID and then 16 ASCII digits, the microseconds since 1970-01-01 UTC at which the picture was due, or was
+/// written ([`super::Stamp`]).
 ///
 /// The relay's synthetic origin sends the same message, so one reader measures both.
 pub const MADE_UUID: [u8; 16] = *b"millrace-sent-us";
@@ -172,11 +174,38 @@ impl Picture {
 /// The first wall clock in H.264 bytes of any framing, microseconds since 1970-01-01 UTC; `None` where no [`MADE_UUID`] with sixteen
 /// digits is. In the server's own transport stream it lies within the first packet of each picture.
 pub fn made_us(bytes: &[u8]) -> Option<u64> {
-    bytes.windows(MADE_UUID.len() + DIGITS).find_map(|window| {
-        let digits = window.strip_prefix(&MADE_UUID)?;
-        let is_number = digits.iter().all(u8::is_ascii_digit);
-        is_number.then(|| digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
-    })
+    memmem::find_iter(bytes, &MADE_UUID).find_map(|at| stamp_at(bytes, at))
+}
+
+/// The last wall clock, likewise.
+pub fn newest_made_us(bytes: &[u8]) -> Option<u64> {
+    memmem::rfind_iter(bytes, &MADE_UUID).find_map(|at| stamp_at(bytes, at))
+}
+
+/// Writes another wall clock over the first [`MADE_UUID`]'s digits; what has none stays as it is.
+pub fn restamp(bytes: &mut [u8], made_us: u64) {
+    let at = memmem::find(bytes, &MADE_UUID).map(|at| at + MADE_UUID.len());
+    if let Some(place) = at.and_then(|at| bytes.get_mut(at..at + DIGITS)) {
+        place.copy_from_slice(&digits(made_us));
+    }
+}
+
+/// The wall clock behind the UUID at `at`.
+fn stamp_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let digits = bytes[at + MADE_UUID.len()..].get(..DIGITS)?;
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
+}
+
+/// With leading zeros; the last sixteen of more.
+fn digits(made_us: u64) -> [u8; DIGITS] {
+    let mut digits = [b'0'; DIGITS];
+    let mut rest = made_us;
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    digits
 }
 
 /// AAC frames that are due before picture `frame`, and so the index of the first that is not.
@@ -187,7 +216,7 @@ pub fn audio_frames_before(frame: u64) -> u64 {
 fn sei(made_us: u64) -> [u8; SEI_BYTES] {
     let mut nal = SEI_HEAD.to_vec();
     nal.extend(MADE_UUID);
-    nal.extend(format!("{:016}", made_us % 10u64.pow(DIGITS as u32)).bytes());
+    nal.extend(digits(made_us));
     nal.push(0x80);
     nal.try_into().expect("the parts are as long as SEI_BYTES says")
 }
@@ -234,6 +263,20 @@ mod tests {
         let expected = Some(1_700_000_000_120_000);
         assert_eq!((made_us(&picture.annex_b()), made_us(&picture.length_prefixed())), (expected, expected));
         assert_eq!((made_us(&picture.slice), made_us(&MADE_UUID)), (None, None));
+    }
+
+    #[test]
+    fn a_stamp_written_over_another_changes_nothing_else() {
+        let source = Source::new(1, 1_000, 1_700_000_000_000_000);
+        let (before, next) = (source.picture(3).annex_b(), source.picture(4).annex_b());
+        let mut bytes = [before.clone(), next].concat();
+        restamp(&mut bytes, 7);
+        assert_eq!((made_us(&bytes), newest_made_us(&bytes)), (Some(7), Some(1_700_000_000_160_000)));
+        restamp(&mut bytes, 1_700_000_000_120_000);
+        assert_eq!(bytes[..before.len()], before);
+        let mut cut = MADE_UUID.to_vec();
+        restamp(&mut cut, 7);
+        assert_eq!(cut, MADE_UUID);
     }
 
     #[test]

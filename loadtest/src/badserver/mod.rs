@@ -9,10 +9,12 @@
 //! With [`Fault::None`] all of it is right: 25 pictures a second with a key picture each two seconds, AAC, segments of two seconds, a
 //! window of ten. Any other [`Fault`] breaks one thing and no other. Bytes depend only on the seed, the bitrate and the wall clock at
 //! the start; nothing is kept, each answer is written anew. Every picture carries the time at which it was made ([`made_us`]).
+//! [`origin`] is the same server without fault, as an origin that latency is measured from.
 //!
 //! | Path below `/live/` | What |
 //! |---|---|
 //! | `x.ts` | transport stream without end, from the newest key picture on, then in real time |
+//! | `x/late{N}ms.ts` | the same N ms later, N from 0 to 999: channels of one server need not have their pictures at the same moment |
 //! | `x/master.m3u8` | multivariant playlist of the transport stream segments |
 //! | `x/ts/index.m3u8`, `x/ts/s{N}.ts` | their media playlist and segments |
 //! | `x/cmaf.m3u8` | multivariant playlist of CMAF: one video variant, one audio rendition |
@@ -27,14 +29,16 @@ mod access_unit;
 mod cmaf;
 mod http;
 mod live;
+pub mod origin;
 mod playlist;
 mod serve;
 mod ts;
 
-pub use access_unit::{MADE_UUID, made_us};
+pub use access_unit::{MADE_UUID, made_us, newest_made_us};
 
+use crate::clock::WallClock;
 use access_unit::{KBPS_MAX, KBPS_MIN, Source};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use live::Live;
 use serde::{Deserialize, Serialize};
@@ -42,7 +46,7 @@ use serve::Server;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What the server does wrong. Segment numbers N are those of the paths; seconds count from the server's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
@@ -77,6 +81,29 @@ pub enum Fault {
     SlowFirstByte,
 }
 
+/// How PES packets tell their end, from which a demultiplexer learns that an access unit is complete (2.4.3.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PesForm {
+    /// PES_packet_length where it fits 16 bits, and data_alignment_indicator: an access unit begins with the payload.
+    Aligned,
+    /// PES_packet_length where it fits, and no data_alignment_indicator.
+    #[default]
+    Unmarked,
+    /// PES_packet_length is 0 for pictures: one ends where the next begins.
+    Unbounded,
+}
+
+/// Which wall clock pictures carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamp {
+    /// When the picture was due.
+    #[default]
+    Due,
+    /// In the stream without end, when its completing byte was written: read just before the write that holds its last byte, or, where the next picture
+    /// completes it, when that is due. Elsewhere as [`Stamp::Due`].
+    Written,
+}
+
 /// How the server is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -92,6 +119,10 @@ pub struct Options {
     pub channel: String,
     /// Writes of `x.ts` hold this many packets (1 to 1 000); `None`: one access unit and what comes with it.
     pub packets_per_write: Option<usize>,
+    /// PES packets of the transport streams.
+    pub pes: PesForm,
+    /// Not [`Stamp::Written`] with `packets_per_write`: a picture's last byte would wait for the next one.
+    pub stamp: Stamp,
     /// Begins as a server that ran for so long already: brings a [`Fault`] that comes at certain seconds near. At most a year.
     pub uptime: Duration,
 }
@@ -106,6 +137,8 @@ impl Default for Options {
             seed: 1,
             channel: "x".into(),
             packets_per_write: None,
+            pes: PesForm::default(),
+            stamp: Stamp::default(),
             uptime: Duration::ZERO,
         }
     }
@@ -117,6 +150,10 @@ impl Options {
         ensure!(
             self.packets_per_write.is_none_or(|n| (1..=1_000).contains(&n)),
             "packets_per_write is not in 1..=1000"
+        );
+        ensure!(
+            self.stamp == Stamp::Due || self.packets_per_write.is_none(),
+            "stamps of the time of writing need writes of whole access units: leave packets_per_write out"
         );
         ensure!(self.uptime <= UPTIME_MAX, "an uptime of more than a year");
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -141,10 +178,11 @@ impl BadServer {
     /// Starts a server; fails on options out of range and when the address cannot be listened on.
     pub fn start_with(options: Options) -> Result<BadServer> {
         options.check()?;
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
-        let live = Live::new(options.fault, unix.as_micros() as u64, options.uptime.as_micros() as u64);
+        let clock = WallClock::read();
+        let started = clock.instant();
+        let live = Live::new(options.fault, clock.unix_us(started), options.uptime.as_micros() as u64);
         let source = Source::new(options.seed, options.kbps, live.epoch_unix_us());
-        let (server, listener, addr) = Server::bind(options, live, source)?;
+        let (server, listener, addr) = Server::bind(options, live, source, started)?;
         let accepting = serve::accept(&server, listener)?;
         Ok(BadServer { addr, server, accepting: Some(accepting) })
     }
@@ -177,6 +215,7 @@ mod tests {
         assert!(refused(Options { kbps: 100, ..Options::default() }));
         assert!(refused(Options { packets_per_write: Some(0), ..Options::default() }));
         assert!(refused(Options { channel: "a/b".into(), ..Options::default() }));
+        assert!(refused(Options { packets_per_write: Some(7), stamp: Stamp::Written, ..Options::default() }));
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //!
 //! What it deliberately does not do: take more viewers than threads can serve, tens of them.
 
-use super::access_unit::Source;
+use super::access_unit::{self, Source};
 use super::cmaf::{self, Track};
 use super::http::{self, Request, Response};
 use super::live::{GOP_US, Live};
-use super::{Fault, Options, playlist, ts};
+use super::{Fault, Options, Stamp, playlist, ts};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -27,6 +27,8 @@ const PIECE_BYTES: usize = 16 << 10;
 const SLOW_FIRST_BYTE: Duration = Duration::from_millis(200);
 /// [`Fault::Error500`]: each of so many requests.
 const REQUESTS_PER_ERROR: u64 = 50;
+/// Most that a stream is later than it is due, milliseconds.
+const LATE_MS_MAX: u64 = 999;
 
 /// What all connections share.
 pub struct Server {
@@ -50,8 +52,8 @@ struct Connection<'a> {
 
 /// What a path stands for.
 enum Resource {
-    /// The stream without end.
-    Stream,
+    /// The stream without end, so many microseconds later than it is due.
+    Stream(u64),
     Text(&'static str, String),
     Init(Track),
     /// A segment, of the transport stream where there is no track.
@@ -85,8 +87,13 @@ pub fn accept(server: &Arc<Server>, listener: TcpListener) -> Result<JoinHandle<
 }
 
 impl Server {
-    /// Listens; the server's time begins here.
-    pub fn bind(options: Options, live: Live, source: Source) -> Result<(Arc<Server>, TcpListener, SocketAddr)> {
+    /// Listens; the server's time began with `started`.
+    pub fn bind(
+        options: Options,
+        live: Live,
+        source: Source,
+        started: Instant,
+    ) -> Result<(Arc<Server>, TcpListener, SocketAddr)> {
         let listener =
             TcpListener::bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
         let addr = listener.local_addr().context("a listener without address")?;
@@ -94,7 +101,7 @@ impl Server {
             options,
             live,
             source,
-            started: Instant::now(),
+            started,
             stopping: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             open: Mutex::default(),
@@ -154,12 +161,17 @@ impl Server {
         let (live, kbps) = (&self.live, self.options.kbps);
         let text = |content_type, text| Some(Resource::Text(content_type, text));
         match below {
-            ".ts" => Some(Resource::Stream),
+            ".ts" => Some(Resource::Stream(0)),
             "/master.m3u8" => text(http::HLS, playlist::ts_multivariant(kbps)),
             "/cmaf.m3u8" => text(http::HLS, playlist::cmaf_multivariant(kbps)),
             "/manifest.mpd" => text(http::DASH, playlist::manifest(live, kbps, now_us)),
             _ => {
                 let (folder, name) = below.rsplit_once('/')?;
+                if let Some(late_ms) =
+                    number(name, "late", "ms.ts").filter(|ms| folder.is_empty() && *ms <= LATE_MS_MAX)
+                {
+                    return Some(Resource::Stream(late_ms * 1_000));
+                }
                 let track = match folder {
                     "/ts" => None,
                     "/cmaf/v" => Some(Track::Video),
@@ -170,7 +182,7 @@ impl Server {
                     ("index.m3u8", _) => text(http::HLS, playlist::media(live, track, now_us)),
                     ("init.mp4", Some(track)) => Some(Resource::Init(track)),
                     _ => {
-                        let n = segment_number(name, if track.is_some() { ".m4s" } else { ".ts" })?;
+                        let n = number(name, "s", if track.is_some() { ".m4s" } else { ".ts" })?;
                         live.is_there(n, now_us).then_some(Resource::Segment(track, n))
                     }
                 }
@@ -180,7 +192,7 @@ impl Server {
 
     /// GOP `gop` of the transport stream.
     fn gop(&self, source: &Source, gop: u64) -> Vec<ts::Unit> {
-        let units = ts::gop(source, gop);
+        let units = ts::gop(source, self.options.pes, gop);
         if self.live.drops_packet(gop) { ts::without_a_packet(units) } else { units }
     }
 
@@ -226,7 +238,7 @@ impl Connection<'_> {
         }
         let response = match self.server.resource(&request.path, self.server.now_us()) {
             None => Response::error("404 Not Found"),
-            Some(Resource::Stream) => return self.stream(request.is_head).map(|()| false),
+            Some(Resource::Stream(late_us)) => return self.stream(late_us, request.is_head).map(|()| false),
             Some(Resource::Text(content_type, text)) => Response::whole(content_type, text.into_bytes()),
             Some(Resource::Init(track)) => Response::whole(track_type(track), cmaf::init_segment(track)),
             Some(Resource::Segment(track, n)) => {
@@ -247,16 +259,21 @@ impl Connection<'_> {
         Ok(keep_alive && (is_head || !response.is_torn()))
     }
 
-    /// The stream from the newest key picture on, in real time, until either side ends it. It has the same bytes for all viewers,
-    /// whatever the fault.
-    fn stream(&mut self, is_head: bool) -> io::Result<()> {
+    /// The stream from the newest key picture on, in real time or `late_us` behind it, until either side ends it. It has the same bytes for all
+    /// viewers, whatever the fault, but for stamps of the time of writing.
+    fn stream(&mut self, late_us: u64, is_head: bool) -> io::Result<()> {
         self.send(http::STREAM_HEAD.as_bytes())?;
-        let first = self.server.now_us() / GOP_US;
+        let first = self.server.now_us().saturating_sub(late_us) / GOP_US;
         let mut unsent = Vec::new();
         for gop in if is_head { 0..0 } else { first..u64::MAX } {
-            for unit in self.server.gop(&self.server.source, gop) {
-                if !self.server.sleep_until(unit.due_us) {
+            for mut unit in self.server.gop(&self.server.source, gop) {
+                if !self.server.sleep_until(unit.due_us + late_us) {
                     return Ok(());
+                }
+                if self.server.options.stamp == Stamp::Written {
+                    let completing_us = if unit.completed_us > unit.due_us { unit.completed_us + late_us } else { 0 };
+                    let written_us = self.server.now_us().max(completing_us);
+                    access_unit::restamp(&mut unit.bytes, self.server.live.epoch_unix_us() + written_us);
                 }
                 unsent.extend(unit.bytes);
                 let write_bytes = self.server.options.packets_per_write.map_or(unsent.len(), |n| n * ts::PACKET_BYTES);
@@ -286,9 +303,9 @@ impl Connection<'_> {
     }
 }
 
-/// N of `s{N}` and the extension, as playlists write it.
-fn segment_number(name: &str, extension: &str) -> Option<u64> {
-    let digits = name.strip_prefix('s')?.strip_suffix(extension)?;
+/// N between what stands before and behind it, as playlists write it.
+fn number(name: &str, before: &str, behind: &str) -> Option<u64> {
+    let digits = name.strip_prefix(before)?.strip_suffix(behind)?;
     let n: u64 = digits.parse().ok()?;
     (n.to_string() == digits).then_some(n)
 }

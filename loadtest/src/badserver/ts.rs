@@ -5,6 +5,7 @@
 //!
 //! What it deliberately does not do: null packets, constant bitrate, B-pictures (PTS alone is sent, DTS equals it).
 
+use super::PesForm;
 use super::access_unit::{AUDIO_FRAME_BYTES, AUDIO_FRAME_SAMPLES, AUDIO_HZ, FRAME_US, GOP_FRAMES, PSI_FRAMES};
 use super::access_unit::{Source, audio_frames_before};
 
@@ -14,6 +15,10 @@ pub const PACKET_BYTES: usize = 188;
 const PMT_PID: u16 = 0x1000;
 const VIDEO_PID: u16 = 0x100;
 const AUDIO_PID: u16 = 0x101;
+const VIDEO_STREAM_ID: u8 = 0xe0;
+const AUDIO_STREAM_ID: u8 = 0xc0;
+/// Offset of PES_packet_length in a PES packet.
+const PES_LENGTH_AT: usize = 4;
 /// program_number 1, PMT_PID.
 const PAT_BODY: [u8; 4] = [0, 1, 0xf0, 0x00];
 const PMT_BODY: [u8; 14] = [
@@ -33,14 +38,17 @@ const DAMAGED_FRAME: u64 = GOP_FRAMES / 2;
 pub struct Unit {
     /// When it is due, microseconds of media time.
     pub due_us: u64,
+    /// When the byte is due that tells a demultiplexer that the access unit is complete, microseconds of media time: its own last byte, or the first
+    /// of the next picture where PES_packet_length is 0.
+    pub completed_us: u64,
     /// Whole packets.
     pub bytes: Vec<u8>,
 }
 
 /// GOP `gop` of the stream: its access units, pictures and audio, in the order of their due times.
-pub fn gop(source: &Source, gop: u64) -> Vec<Unit> {
+pub fn gop(source: &Source, form: PesForm, gop: u64) -> Vec<Unit> {
     let first = gop * GOP_FRAMES;
-    let mut writer = Writer::at_gop(source, gop);
+    let mut writer = Writer::at_gop(source, form, gop);
     let mut units = Vec::new();
     for frame in first..first + GOP_FRAMES {
         units.push(writer.picture(source, frame));
@@ -62,6 +70,7 @@ pub fn without_a_packet(mut units: Vec<Unit>) -> Vec<Unit> {
 
 /// Writes packets with counters that go on.
 struct Writer {
+    form: PesForm,
     bytes: Vec<u8>,
     /// Counters of the next packets: tables (PAT and PMT alike), video, audio.
     psi_counter: u8,
@@ -77,8 +86,9 @@ struct Adaptation {
 }
 
 impl Writer {
-    fn at_gop(source: &Source, gop: u64) -> Self {
+    fn at_gop(source: &Source, form: PesForm, gop: u64) -> Self {
         Writer {
+            form,
             bytes: Vec::new(),
             psi_counter: (gop * (GOP_FRAMES / PSI_FRAMES)) as u8 & 15,
             video_counter: (gop * source.gop_packets()) as u8 & 15,
@@ -92,23 +102,26 @@ impl Writer {
         }
         let picture = source.picture(frame);
         let pcr = START_TICKS + frame * FRAME_US * 9 / 100;
-        let mut payload = pes(0xe0, pcr + LEAD_TICKS, &picture.annex_b());
+        let mut payload = self.form.pes(VIDEO_STREAM_ID, pcr + LEAD_TICKS, &picture.annex_b());
+        let is_bounded = payload[PES_LENGTH_AT..PES_LENGTH_AT + 2] != [0, 0];
         let mut field = Adaptation { random_access: picture.is_key, pcr }.bytes();
         while !payload.is_empty() {
             let rest = payload.split_off(payload.len().min(184 - field.len()));
             packet(&mut self.bytes, VIDEO_PID, !field.is_empty(), &mut self.video_counter, &field, &payload);
             (payload, field) = (rest, Vec::new());
         }
-        self.unit(frame * FRAME_US)
+        let due_us = frame * FRAME_US;
+        self.unit(due_us, if is_bounded { due_us } else { due_us + FRAME_US })
     }
 
     fn audio_frame(&mut self, source: &Source, index: u64) -> Unit {
         let ticks = index * AUDIO_FRAME_SAMPLES * 90_000 / AUDIO_HZ;
         let mut adts = adts_header().to_vec();
         adts.extend(source.audio_frame(index));
-        let payload = pes(0xc0, START_TICKS + LEAD_TICKS + ticks, &adts);
+        let payload = self.form.pes(AUDIO_STREAM_ID, START_TICKS + LEAD_TICKS + ticks, &adts);
         packet(&mut self.bytes, AUDIO_PID, true, &mut self.audio_counter, &[], &payload);
-        self.unit(index * AUDIO_FRAME_SAMPLES * 1_000_000 / AUDIO_HZ)
+        let due_us = index * AUDIO_FRAME_SAMPLES * 1_000_000 / AUDIO_HZ;
+        self.unit(due_us, due_us)
     }
 
     fn psi(&mut self) {
@@ -119,8 +132,8 @@ impl Writer {
         self.psi_counter = (self.psi_counter + 1) & 15;
     }
 
-    fn unit(&mut self, due_us: u64) -> Unit {
-        Unit { due_us, bytes: std::mem::take(&mut self.bytes) }
+    fn unit(&mut self, due_us: u64, completed_us: u64) -> Unit {
+        Unit { due_us, completed_us, bytes: std::mem::take(&mut self.bytes) }
     }
 }
 
@@ -160,16 +173,22 @@ fn crc_32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte) << 24, shift))
 }
 
-/// A PES packet with PTS alone; PES_packet_length is 0 where it does not fit, which 2.4.3.7 allows for video.
-fn pes(stream_id: u8, pts: u64, payload: &[u8]) -> Vec<u8> {
-    let [length_high, length_low] = u16::try_from(payload.len() + 8).unwrap_or(0).to_be_bytes();
-    let bits = |shift: u32| (pts >> shift) as u8;
-    // packet_start_code_prefix, stream_id, length, marker and no flags, PTS_DTS_flags 2, header length
-    let mut bytes = vec![0, 0, 1, stream_id, length_high, length_low, 0x80, 0x80, 5];
-    // prefix 2, then 3, 15 and 15 bits of the PTS, each with a marker bit
-    bytes.extend([0x20 | (bits(30) & 7) << 1 | 1, bits(22), bits(14) | 1, bits(7), bits(0) << 1 | 1]);
-    bytes.extend_from_slice(payload);
-    bytes
+impl PesForm {
+    /// A PES packet with PTS alone; PES_packet_length is 0 where it does not fit, which 2.4.3.7 allows for video.
+    fn pes(self, stream_id: u8, pts: u64, payload: &[u8]) -> Vec<u8> {
+        let is_unbounded = self == PesForm::Unbounded && stream_id == VIDEO_STREAM_ID;
+        let length = if is_unbounded { 0 } else { u16::try_from(payload.len() + 8).unwrap_or(0) };
+        let [length_high, length_low] = length.to_be_bytes();
+        let data_alignment_indicator = u8::from(self == PesForm::Aligned) << 2;
+        let bits = |shift: u32| (pts >> shift) as u8;
+        // packet_start_code_prefix, stream_id, length, marker and flags, PTS_DTS_flags 2, header length
+        let flags = 0x80 | data_alignment_indicator;
+        let mut bytes = vec![0, 0, 1, stream_id, length_high, length_low, flags, 0x80, 5];
+        // prefix 2, then 3, 15 and 15 bits of the PTS, each with a marker bit
+        bytes.extend([0x20 | (bits(30) & 7) << 1 | 1, bits(22), bits(14) | 1, bits(7), bits(0) << 1 | 1]);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
 }
 
 /// adts_fixed_header and adts_variable_header: AAC-LC, 48 kHz, stereo, no CRC, buffer fullness "variable", one frame.
@@ -193,7 +212,7 @@ mod tests {
     fn gops_are_clean_alone_and_in_a_row_at_any_bitrate() {
         for kbps in [200, 997, 1_000, 20_000] {
             let source = Source::new(1, kbps, 0);
-            let gops: Vec<Vec<Unit>> = (11..17).map(|n| gop(&source, n)).collect();
+            let gops: Vec<Vec<Unit>> = (11..17).map(|n| gop(&source, PesForm::Unmarked, n)).collect();
             for units in &gops {
                 assert!(check(units).is_clean(), "{}", check(units));
             }
@@ -206,7 +225,7 @@ mod tests {
 
     #[test]
     fn units_are_in_the_order_of_their_times_and_pictures_carry_the_wall_clock() {
-        let units = gop(&Source::new(1, 1_000, 5_000_000_000), 3);
+        let units = gop(&Source::new(1, 1_000, 5_000_000_000), PesForm::Unmarked, 3);
         assert!(units.windows(2).all(|pair| pair[0].due_us <= pair[1].due_us));
         assert_eq!(units.len(), 50 + 93);
         let stamps: Vec<u64> = units.iter().filter_map(|unit| super::super::made_us(&unit.bytes)).collect();
@@ -214,8 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_complete_with_its_last_byte_where_its_length_is_told() {
+        // Key pictures of 3 Mb/s are longer than PES_packet_length can tell, those of 1 Mb/s are not.
+        for (kbps, form, unbounded) in
+            [(1_000, PesForm::Aligned, 0), (3_000, PesForm::Aligned, 1), (1_000, PesForm::Unbounded, 50)]
+        {
+            let units = gop(&Source::new(1, kbps, 0), form, 3);
+            let late: Vec<u64> =
+                units.iter().map(|unit| unit.completed_us - unit.due_us).filter(|us| *us > 0).collect();
+            assert_eq!(late, vec![FRAME_US; unbounded], "{kbps} kb/s {form:?}");
+            assert!(check(&units).is_clean(), "{}", check(&units));
+        }
+    }
+
+    #[test]
     fn a_missing_packet_breaks_the_count_once() {
-        let report = check(&without_a_packet(gop(&Source::new(1, 1_000, 0), 3)));
+        let report = check(&without_a_packet(gop(&Source::new(1, 1_000, 0), PesForm::Unmarked, 3)));
         assert_eq!(report.violation_counts.get(&Rule::ContinuityCounter), Some(&1), "{report}");
     }
 
@@ -223,7 +256,7 @@ mod tests {
     fn the_clock_goes_on_over_the_33_bit_wrap() {
         // 95443 s
         let source = Source::new(1, 1_000, 0);
-        let report = check(&(47_719..47_723).flat_map(|n| gop(&source, n)).collect::<Vec<Unit>>());
+        let report = check(&(47_719..47_723).flat_map(|n| gop(&source, PesForm::Unmarked, n)).collect::<Vec<Unit>>());
         assert!(report.is_clean(), "{report}");
     }
 }

@@ -5,9 +5,9 @@
 use crate::check::identity::Identity;
 use crate::engine::connection::{Connection, DISCARD_BYTES_MAX, split_url};
 use crate::player::Micros;
-use crate::scenario::{Group, Scenario};
+use crate::scenario::{Group, Scenario, Through};
 use crate::stats::Stats;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::{self, Errno};
@@ -34,14 +34,15 @@ pub struct Io {
     pub scratch: Vec<u8>,
     /// The request that is written.
     pub request: Vec<u8>,
-    pub peers: Peers,
+    peers: Peers,
     /// Viewers that have more to read than one turn took.
     pub again: Vec<u32>,
     /// When what is being done now could have been done first.
     pub turn_since: Micros,
     generation: u32,
     spreads_sources: bool,
-    target: Option<SocketAddr>,
+    target: SocketAddr,
+    proxy: Option<SocketAddr>,
     groups: Vec<Group>,
     /// Connections that found no free file descriptor.
     pub files_exhausted: u64,
@@ -52,16 +53,13 @@ pub struct Io {
 pub struct Peers(Vec<(String, Option<SocketAddr>)>);
 
 impl Io {
-    /// For a thread that runs `scenario` on a clock that begins at `start`.
+    /// For a thread that runs `scenario` on a clock that begins at `start`; `proxy` is where groups connect that go through it.
     ///
     /// # Errors
     /// No epoll instance, or a target without address.
-    pub fn new(scenario: &Scenario, start: Instant) -> Result<Io> {
+    pub fn new(scenario: &Scenario, start: Instant, proxy: Option<SocketAddr>) -> Result<Io> {
         let mut peers = Peers::default();
-        let target = split_url(&scenario.target).and_then(|(authority, _)| peers.resolve(authority));
-        if target.is_none() {
-            bail!("the target {:?} is no http:// URL with an address", scenario.target);
-        }
+        let target = peers.target(&scenario.target)?;
         Ok(Io {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             start,
@@ -76,6 +74,7 @@ impl Io {
             generation: 0,
             spreads_sources: scenario.source_addresses > 1,
             target,
+            proxy,
             groups: scenario.group.clone(),
             files_exhausted: 0,
         })
@@ -91,9 +90,18 @@ impl Io {
         self.stats.lag(now, now.saturating_sub(self.turn_since));
     }
 
-    /// Of the scenario's target.
-    pub fn target_peer(&self) -> Option<SocketAddr> {
-        self.target
+    /// Where viewers of a group connect for the scenario's target.
+    pub fn target_peer(&self, group: usize) -> SocketAddr {
+        match self.groups[group].through {
+            Through::Direct => self.target,
+            Through::Proxy => self.proxy.unwrap_or(self.target),
+        }
+    }
+
+    /// Where viewers of a group connect for an authority; `None`: it has no address.
+    pub fn peer(&mut self, group: usize, authority: &str) -> Option<SocketAddr> {
+        let peer = self.peers.resolve(authority)?;
+        Some(if peer == self.target { self.target_peer(group) } else { peer })
     }
 
     /// For the place of a violation.
@@ -117,6 +125,15 @@ impl Io {
 }
 
 impl Peers {
+    /// Of a scenario's target.
+    ///
+    /// # Errors
+    /// It is no `http` URL, or has no address.
+    pub fn target(&mut self, url: &str) -> Result<SocketAddr> {
+        let peer = split_url(url).and_then(|(authority, _)| self.resolve(authority));
+        peer.with_context(|| format!("the target {url:?} is no http:// URL with an address"))
+    }
+
     /// `None`: it has no address.
     pub fn resolve(&mut self, authority: &str) -> Option<SocketAddr> {
         if let Some((_, peer)) = self.0.iter().find(|(known, _)| known == authority) {

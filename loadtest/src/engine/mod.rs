@@ -1,7 +1,7 @@
 //! Runs a scenario: viewers on threads, each pinned to a core, and one result.
 //!
 //! [`worker`]: a thread's loop. [`mod@io`]: what its viewers share. [`viewer`]: a player with its lanes. [`connection`]: HTTP/1.1 over a socket; [`response`], [`timers`] and
-//! [`pace`] are its parts without sockets. [`mod@verdict`] judges. [`args`] is the command line and [`table`] what it prints.
+//! [`pace`] are its parts without sockets. [`mod@verdict`] judges. [`args`] is the command line, [`view`] what it shows meanwhile.
 //!
 //! Threads share nothing while they run but a few published totals and the media rates that checked viewers measure. What it deliberately
 //! does not do: close the loop between the server and the arrivals; a slow server does not keep viewers away.
@@ -10,32 +10,38 @@ pub mod args;
 pub mod connection;
 pub mod io;
 pub mod pace;
+mod progress;
 pub mod response;
-pub mod table;
+mod sampling;
+mod screen;
 pub mod timers;
 pub mod verdict;
+pub mod view;
 pub mod viewer;
 pub mod worker;
 
 use crate::arrivals::{Arrival, arrivals};
+use crate::clock::WallClock;
 use crate::player::dash::Dash;
 use crate::player::hls::Hls;
 use crate::player::idle::Idle;
 use crate::player::object::Object;
 use crate::player::stream::{MediaRate, Stream};
 use crate::player::{FetchKind, Player};
-use crate::procfs::{self, Sampler, SecondSample};
+use crate::procfs;
+use crate::proxy::{Faults, Proxy};
 use crate::result::{HarnessFigures, RunResult, VERSION, Verdict};
-use crate::scenario::{Group, Kind, Reading, Scenario};
-use crate::stats::Stats;
+use crate::scenario::{Group, Kind, Reading, Scenario, Through};
+use crate::stats::{Live, Stats};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use sampling::Sampled;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use worker::{Worker, WorkerResult};
 
 /// From the threads' creation to the run's first microsecond: all are there by then.
@@ -50,8 +56,10 @@ pub struct Options {
     pub cores: Vec<usize>,
     /// Process of the server, to be sampled.
     pub server_pid: Option<u32>,
-    /// Whether to print a line a second.
+    /// Whether to show on standard error how it goes: a view where that is a terminal, else a line a second.
     pub progress: bool,
+    /// Whether to count the server's system calls, which makes each a little slower.
+    pub syscalls: bool,
 }
 
 /// What a player is made from.
@@ -61,20 +69,23 @@ pub struct Spec<'a> {
     pub url: Rc<str>,
     pub checked: bool,
     pub seed: u64,
+    /// The wall clock at the run's start, microseconds since 1970.
+    pub epoch_us: i64,
+}
+
+/// Time 0 of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    pub instant: Instant,
+    /// The wall clock then, microseconds since 1970.
+    pub epoch_us: i64,
 }
 
 /// Makes the players of a group, given by its index.
 pub type PlayerFactory<'a> = dyn Fn(&Spec<'_>, usize) -> Result<Box<dyn Player>> + Sync + 'a;
 
-/// A thread's totals, for progress lines.
-#[derive(Debug, Default)]
-pub struct Publish {
-    pub viewers: AtomicU64,
-    pub bytes: AtomicU64,
-    pub requests: AtomicU64,
-    pub errors: AtomicU64,
-    pub stalls: AtomicU64,
-}
+/// A thread's totals, brought up to date some times a second for who looks on.
+pub type Publish = Mutex<Live>;
 
 /// Runs a scenario with the players that its kinds name.
 ///
@@ -82,21 +93,18 @@ pub struct Publish {
 /// A scenario that cannot be run, a target without address, a core that is not there, or a failure of epoll.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<RunResult> {
     let rates: Vec<Arc<MediaRate>> = scenario.group.iter().map(|group| Arc::new(MediaRate::new(group.kbps))).collect();
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_us = (since_1970 + LEAD).as_micros() as i64;
-    run_with(scenario, options, &|spec, index| Ok(player(spec, &rates[index], unix_us)))
+    run_with(scenario, options, &|spec, index| Ok(player(spec, &rates[index])))
 }
 
-/// `unix_us`: the wall clock at the run's start.
-fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>, unix_us: i64) -> Box<dyn Player> {
-    let url = spec.url.clone();
+fn player(spec: &Spec<'_>, rate: &Arc<MediaRate>) -> Box<dyn Player> {
+    let (url, epoch_us) = (spec.url.clone(), spec.epoch_us);
     match spec.group.kind {
-        Kind::Ts => Box::new(Stream::new(url, spec.checked, spec.group.kbps, rate.clone())),
+        Kind::Ts => Box::new(Stream::new(url, spec.checked, spec.group.kbps, rate.clone()).with_epoch(epoch_us)),
         Kind::Object => Box::new(Object::new(url, FetchKind::Segment, spec.checked)),
         Kind::Playlist => Box::new(Object::new(url, FetchKind::Playlist, spec.checked)),
         Kind::Idle => Box::new(Idle::default()),
-        Kind::Hls => Box::new(Hls::new(url, spec.checked, spec.seed).with_epoch(unix_us)),
-        Kind::Dash => Box::new(Dash::new(url, spec.checked, spec.seed).with_epoch(unix_us)),
+        Kind::Hls => Box::new(Hls::new(url, spec.checked, spec.seed).with_epoch(epoch_us)),
+        Kind::Dash => Box::new(Dash::new(url, spec.checked, spec.seed).with_epoch(epoch_us)),
     }
 }
 
@@ -114,19 +122,23 @@ pub fn run_with(scenario: &Scenario, options: &Options, factory: &PlayerFactory<
         parts[index % threads].push(arrival);
     }
     let publish: Vec<Publish> = (0..threads).map(|_| Publish::default()).collect();
-    let start = Instant::now() + LEAD;
+    let proxy = scenario.proxy.as_ref().map(|faults| start_proxy(scenario, faults)).transpose()?;
+    let proxy_address = proxy.as_ref().map(Proxy::local_addr);
+    let clock = WallClock::read();
+    let instant = clock.instant() + LEAD;
+    let start = Start { instant, epoch_us: clock.unix_us(instant) as i64 };
     thread::scope(|scope| {
         let mut running = Vec::with_capacity(threads);
         for (index, (part, publish)) in parts.into_iter().zip(&publish).enumerate() {
             let core = options.cores.get(index).copied();
             let body = move || {
                 core.map_or(Ok(()), pin)?;
-                Worker::new(scenario, part, factory, publish, start)?.run()
+                Worker::new(scenario, part, factory, publish, start, proxy_address)?.run()
             };
             running.push(thread::Builder::new().name(format!("viewers:{index}")).spawn_scoped(scope, body)?);
         }
         let is_over = || running.iter().any(|thread| thread.is_finished());
-        let sampled = sample(scenario, options, start, &publish, is_over);
+        let sampled = sampling::sample(scenario, options, start.instant, &publish, proxy, is_over);
         let mut results = Vec::with_capacity(threads);
         for thread in running {
             let result = thread.join().map_err(|_| anyhow::anyhow!("a thread of the harness panicked"))?;
@@ -140,9 +152,16 @@ fn validate(scenario: &Scenario) -> Result<()> {
     ensure!(scenario.duration_s > scenario.warmup_s, "duration_s must be longer than warmup_s");
     ensure!(!scenario.group.is_empty(), "a scenario needs a group of viewers");
     ensure!((1..=250).contains(&scenario.source_addresses), "source_addresses is 1 to 250");
+    let is_used = scenario.group.iter().any(|group| group.through == Through::Proxy);
+    ensure!(is_used || scenario.proxy.is_none(), "no group goes through the [proxy]: give one through = \"proxy\"");
     for group in &scenario.group {
         ensure!((0.0..=1.0).contains(&group.checked), "group {}: checked is a share, 0 to 1", group.name);
         ensure!(group.path.starts_with('/'), "group {}: the path begins with /", group.name);
+        ensure!(
+            group.through == Through::Direct || scenario.proxy.is_some(),
+            "group {} goes through the proxy, and the scenario has no [proxy]",
+            group.name
+        );
         if let Reading::Stalls { every_s, for_s } = group.reading {
             ensure!(every_s > 0.0 && for_s > 0.0, "group {}: stalls need times above 0", group.name);
         }
@@ -150,7 +169,14 @@ fn validate(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-fn raise_open_files() {
+/// The proxy's thread is not pinned: the kernel finds it a core beside those of viewers and server, where there is one.
+fn start_proxy(scenario: &Scenario, faults: &Faults) -> Result<Proxy> {
+    let target = io::Peers::default().target(&scenario.target)?;
+    Proxy::start((Ipv4Addr::LOCALHOST, 0).into(), target, faults.clone())
+}
+
+/// Lets this process open as many files as it may; processes that it starts inherit that.
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit { current: Some(OPEN_FILES), maximum: limit.maximum.map(|maximum| maximum.max(OPEN_FILES)) };
     // Raising the hard limit is for root; the soft one is for all.
@@ -165,51 +191,6 @@ fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))
-}
-
-/// What was sampled while the threads ran.
-struct Sampled {
-    sampler: Sampler,
-    seconds: Vec<SecondSample>,
-}
-
-/// Samples at each full second until the run ends.
-fn sample(
-    scenario: &Scenario,
-    options: &Options,
-    start: Instant,
-    publish: &[Publish],
-    is_over: impl Fn() -> bool,
-) -> Result<Sampled> {
-    thread::sleep(start.saturating_duration_since(Instant::now()));
-    let mut sampled = Sampled { sampler: Sampler::start(options.server_pid)?, seconds: Vec::new() };
-    let mut before = [0; 2];
-    for second in 1..=scenario.duration_s {
-        thread::sleep((start + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
-        sampled.seconds.push(sampled.sampler.second());
-        if second == scenario.warmup_s {
-            // What comes before does not count.
-            sampled.sampler = Sampler::start(options.server_pid)?;
-        }
-        if options.progress {
-            let total =
-                |field: fn(&Publish) -> &AtomicU64| publish.iter().map(|of| field(of).load(Relaxed)).sum::<u64>();
-            let now = [total(|of| &of.bytes), total(|of| &of.requests)];
-            println!(
-                "{second:>4} s  {:>7} viewers  {:>8.1} MB/s  {:>8} requests/s  {:>6} errors  {:>6} stalls",
-                total(|of| &of.viewers),
-                (now[0] - before[0]) as f64 / 1e6,
-                now[1] - before[1],
-                total(|of| &of.errors),
-                total(|of| &of.stalls),
-            );
-            before = now;
-        }
-        if second < scenario.duration_s && is_over() {
-            break;
-        }
-    }
-    Ok(sampled)
 }
 
 fn collect(
@@ -235,7 +216,6 @@ fn collect(
     harness.lag = stats.lag_figures();
     harness.ports_exhausted = stats.ports_exhausted;
     harness.refused = verdict::refused(&harness, files_exhausted);
-    let (server, machine) = sampled.sampler.finish();
     let names = scenario.group.iter().map(|group| group.name.clone());
     let mut result = RunResult {
         version: VERSION,
@@ -243,8 +223,9 @@ fn collect(
         environment,
         measured_s: (scenario.duration_s - scenario.warmup_s) as f64,
         groups: names.zip(stats.group_figures()).collect(),
-        server,
-        machine,
+        server: sampled.server,
+        machine: sampled.machine,
+        proxy: sampled.proxy,
         seconds,
         harness,
         violations: stats.violation_figures(),

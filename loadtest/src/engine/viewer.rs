@@ -10,6 +10,7 @@ use crate::engine::connection::{Connection, Exchange, split_url, write_request};
 use crate::engine::io::Io;
 use crate::engine::pace::Pace;
 use crate::engine::timers::NEVER;
+use crate::player::origin_latency::Arrived;
 use crate::player::{Action, End, Fetch, FetchKind, LANES_MAX, Lane, Micros, Player};
 use crate::random::Random;
 use crate::scenario::Reading;
@@ -120,7 +121,9 @@ impl Viewer {
             let Some(connection) = &self.lanes[usize::from(lane)] else { continue };
             let Some(exchange) = &connection.exchange else { continue };
             let in_body = connection.response.status().is_some();
-            let may_last = in_body && (exchange.kind == FetchKind::Stream || !self.is_eager);
+            // Who does not read cannot tell silence from what it left unread.
+            let is_deaf = !self.is_eager && self.pace.allowance(now) == 0;
+            let may_last = is_deaf || in_body && (exchange.kind == FetchKind::Stream || !self.is_eager);
             if !may_last && now.saturating_sub(exchange.progress) > TIMEOUT && self.player.reads(now) {
                 self.fail(io, lane, now, End::TimedOut, None);
                 any = true;
@@ -204,9 +207,8 @@ impl Viewer {
 
     fn hold(&mut self, io: &mut Io, lane: Lane) {
         self.held |= 1 << lane.0;
-        if let Some(peer) = io.target_peer() {
-            self.connect(io, lane.0, peer);
-        }
+        let peer = io.target_peer(self.arrival.group);
+        self.connect(io, lane.0, peer);
     }
 
     fn fetch(&mut self, io: &mut Io, fetch: &Fetch) {
@@ -230,7 +232,7 @@ impl Viewer {
         let now = exchange.sent;
         let peer = split_url(&exchange.url).and_then(|(authority, path)| {
             write_request(&mut io.request, authority, path);
-            io.peers.resolve(authority)
+            io.peer(self.arrival.group, authority)
         });
         let slot = &mut self.lanes[usize::from(lane)];
         if slot.as_ref().is_some_and(|lane| Some(lane.peer) != peer || lane.is_ending) {
@@ -273,6 +275,10 @@ impl Viewer {
                     let place = format!("{} {}", io.group_name(self.arrival.group), self.arrival.number);
                     io.stats.violation(violation, &place);
                 }
+            }
+            for Arrived { at, latency_us } in self.player.take_arrived() {
+                io.stats.origin_to_viewer(self.arrival.group, at, latency_us);
+                io.timed(at);
             }
         }
         let (group, figures, seen) = (self.arrival.group, self.player.figures(), &mut self.seen);

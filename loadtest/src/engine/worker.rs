@@ -7,18 +7,18 @@ use crate::arrivals::{Arrival, Channels};
 use crate::engine::io::{Io, unpack};
 use crate::engine::timers::{NEVER, Timers};
 use crate::engine::viewer::{Viewer, next_zap};
-use crate::engine::{PlayerFactory, Publish, Spec};
+use crate::engine::{PlayerFactory, Publish, Spec, Start};
 use crate::player::Micros;
+use crate::procfs::thread_cpu_us;
 use crate::random::Random;
 use crate::scenario::{Arrivals, Scenario};
 use crate::stats::Stats;
 use anyhow::{Context, Result};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Events taken at once.
@@ -55,6 +55,8 @@ pub struct Worker<'a> {
     scenario: &'a Scenario,
     factory: &'a PlayerFactory<'a>,
     publish: &'a Publish,
+    /// [`Start::epoch_us`]
+    epoch_us: i64,
     io: Io,
     places: Vec<Place>,
     timers: Timers,
@@ -71,7 +73,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// A thread's part: the viewers in `arrivals`, on a clock that begins at `start`.
+    /// A thread's part: the viewers in `arrivals`, on a clock that begins at `start`; `proxy` is where groups connect that go through it.
     ///
     /// # Errors
     /// No epoll instance, or a target without address.
@@ -80,15 +82,17 @@ impl<'a> Worker<'a> {
         arrivals: Vec<Arrival>,
         factory: &'a PlayerFactory<'a>,
         publish: &'a Publish,
-        start: Instant,
+        start: Start,
+        proxy: Option<SocketAddr>,
     ) -> Result<Worker<'a>> {
-        let io = Io::new(scenario, start)?;
+        let io = Io::new(scenario, start.instant, proxy)?;
         let mut timers = Timers::new(arrivals.len());
         arrivals.iter().zip(0..).for_each(|(arrival, index)| timers.set(index, arrival.at));
         Ok(Worker {
             scenario,
             factory,
             publish,
+            epoch_us: start.epoch_us,
             io,
             places: arrivals.into_iter().map(Place::new).collect(),
             timers,
@@ -214,7 +218,8 @@ impl<'a> Worker<'a> {
         let url = self.urls.entry((arrival.group, arrival.channel)).or_insert_with(|| {
             format!("{}{}", target.trim_end_matches('/'), path.replace("{n}", &arrival.channel.to_string())).into()
         });
-        let spec = Spec { group, url: url.clone(), checked: arrival.checked, seed: place.random.next_u64() };
+        let (seed, epoch_us) = (place.random.next_u64(), self.epoch_us);
+        let spec = Spec { group, url: url.clone(), checked: arrival.checked, seed, epoch_us };
         let player = (self.factory)(&spec, arrival.group)?;
         place.zap_at = next_zap(group.zap_s, due, &mut place.random);
         let mut viewer = Box::new(Viewer::new(arrival, index, player, group.reading, due));
@@ -246,7 +251,7 @@ impl<'a> Worker<'a> {
         self.tick_at = now + TICK;
         self.ticks += 1;
         if self.cpu_begun.is_none() && self.io.stats.counts(now) {
-            self.cpu_begun = Some((cpu_time(), now));
+            self.cpu_begun = Some((thread_cpu_us(), now));
         }
         for _ in 0..self.places.len().div_ceil(TICKS_PER_SWEEP) {
             self.sweep = (self.sweep + 1) % self.places.len();
@@ -257,16 +262,11 @@ impl<'a> Worker<'a> {
             }
         }
         if self.ticks.is_multiple_of(TICKS_PER_PUBLISH) {
-            let totals = self.io.stats.totals();
-            let publish = self.publish;
-            for (to, figure) in [
-                (&publish.viewers, totals.viewers),
-                (&publish.bytes, totals.bytes),
-                (&publish.requests, totals.requests),
-                (&publish.errors, totals.errors),
-                (&publish.stalls, totals.stalls),
-            ] {
-                to.store(figure, Relaxed);
+            let live = &mut self.io.stats.live;
+            (live.cpu, live.at) = (thread_cpu_us(), now);
+            // Being read at this moment: next time.
+            if let Ok(mut published) = self.publish.try_lock() {
+                published.clone_from(live);
             }
         }
     }
@@ -274,7 +274,7 @@ impl<'a> Worker<'a> {
     fn finish(mut self) -> WorkerResult {
         let (cpu_then, then) = self.cpu_begun.unwrap_or((0, 0));
         let now = self.io.now();
-        let cpu_share = cpu_time().saturating_sub(cpu_then) as f64 / now.saturating_sub(then).max(1) as f64;
+        let cpu_share = thread_cpu_us().saturating_sub(cpu_then) as f64 / now.saturating_sub(then).max(1) as f64;
         let warmup = self.scenario.warmup_s * 1_000_000;
         for place in self.places {
             let Some(viewer) = place.viewer else { continue };
@@ -297,10 +297,4 @@ impl Place {
 
 fn is_storm(arrivals: Arrivals) -> bool {
     matches!(arrivals, Arrivals::Flash { .. }) || arrivals == Arrivals::Ramp { over_s: 0.0 }
-}
-
-/// Of this thread, microseconds.
-fn cpu_time() -> Micros {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as Micros * 1_000_000 + time.tv_nsec as Micros / 1_000
 }

@@ -3,6 +3,7 @@
 use super::media;
 use super::process::{Process, free_address};
 use anyhow::{Context, Result};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,10 +33,15 @@ impl Contender {
     }
 }
 
-/// The relay with its origin.
+/// The relay.
 pub struct Relay {
     pub process: Process,
-    origin: Process,
+    /// Where it tells its metrics.
+    pub admin: SocketAddr,
+    /// What it says, from level info on.
+    pub log: PathBuf,
+    /// Where it was started with the relay.
+    pub origin: Option<Process>,
 }
 
 /// What differs between relays of an experiment.
@@ -63,30 +69,51 @@ impl Relay {
             .map(String::from)
             .into_iter()
             .chain(["--file".into(), file.display().to_string()]);
-        let log = |name: &str| folder.join(format!("{name}-{}.log", origin_addr.port()));
-        let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log("origin"))?;
+        let log = folder.join(format!("origin-{}.log", origin_addr.port()));
+        let origin = Process::start(binary, &arguments.collect::<Vec<_>>(), origin_core, origin_addr, &log)?;
+        let url = |n| format!("http://{origin_addr}/channel/{n}.ts");
+        let urls: Vec<String> = (1..=settings.channels).map(url).collect();
+        let relay = Relay::of_origins(binary, settings.media, &settings.shards, &urls, folder)?;
+        Ok(Relay { origin: Some(origin), ..relay })
+    }
+
+    /// A relay with a channel `c1` to `cN` for each of these origins, which run already.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn of_origins(
+        binary: &Path,
+        media: &str,
+        shards: &[usize],
+        origins: &[String],
+        folder: &Path,
+    ) -> Result<Relay> {
         let (listen, admin) = (free_address()?, free_address()?);
         let mut config = format!(
-            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {:?}\npage = false\n[log]\nlevel = \"warn\"\n\
-             [transcode]\nenabled = false\n[media]\n{}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
-            settings.shards.len(),
-            settings.shards,
-            settings.media,
+            "[server]\nlisten = [\"{listen}\"]\nadmin_listen = \"{admin}\"\nshards = {}\ncores = {shards:?}\npage = false\n\
+             [transcode]\nenabled = false\n[media]\n{media}\n[idle]\nsession_ms = 3600000\nvariant_ms = 3600000\nkeepalive_ms = 600000\n",
+            shards.len(),
         );
-        for n in 1..=settings.channels {
-            config += &format!("[[channel]]\nid = \"c{n}\"\norigins = [\"http://{origin_addr}/channel/{n}.ts\"]\n");
+        for (n, origin) in (1..).zip(origins) {
+            config += &format!("[[channel]]\nid = \"c{n}\"\norigins = [\"{origin}\"]\n");
         }
         let path = folder.join(format!("relay-{}.toml", listen.port()));
         std::fs::write(&path, config)?;
         let arguments = ["serve".to_owned(), "--config".to_owned(), path.display().to_string()];
+        let log = folder.join(format!("relay-{}.log", listen.port()));
         // Its shards pin themselves; the pacemaker stays with the first.
-        let process = Process::start(binary, &arguments, settings.shards[0], listen, &log("relay"))?;
-        Ok(Relay { process, origin })
+        let process = Process::start(binary, &arguments, shards[0], listen, &log)?;
+        Ok(Relay { process, admin, log, origin: None })
+    }
+
+    /// `http://` and its address.
+    pub fn target(&self) -> String {
+        format!("http://{}", self.process.addr)
     }
 
     /// The relay as a contender whose viewers ask for `path`.
     pub fn into_contender(self, path: &str) -> Contender {
-        Contender { name: "millrace", process: self.process, path: path.to_owned(), _origin: Some(self.origin) }
+        Contender { name: "millrace", process: self.process, path: path.to_owned(), _origin: self.origin }
     }
 
     /// Waits until the first channel's playlist lists `segments`, and gives the path of its newest, and the playlist's path.
@@ -110,21 +137,33 @@ impl Relay {
 /// # Errors
 /// It is not installed or does not start.
 pub fn nginx(folder: &Path, root: &Path, core: usize) -> Result<Process> {
+    let location = format!("location / {{ root {}; }}", root.display());
+    start_nginx(folder, core, "master_process off;", &location, "")
+}
+
+/// Its program, where it is installed.
+pub fn nginx_program() -> Option<PathBuf> {
     let found = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/nginx/sbin/nginx"].map(PathBuf::from);
-    let nginx =
-        found.into_iter().find(|path| path.exists()).context("nginx is missing: apt-get install nginx-light")?;
+    found.into_iter().find(|path| path.exists())
+}
+
+/// nginx with one worker: `main` are directives above all blocks, `locations` those of its HTTP server, `more` is what stands beside `http`.
+///
+/// # Errors
+/// It is not installed or does not start.
+pub fn start_nginx(folder: &Path, core: usize, main: &str, locations: &str, more: &str) -> Result<Process> {
+    let nginx = nginx_program().context("nginx is missing: apt-get install nginx-light")?;
     let addr = free_address()?;
     let (name, folder) = (format!("nginx-{}", addr.port()), folder.display());
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
     let text = format!(
-        "{user} worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/{name}.pid; error_log {folder}/{name}.err; daemon off; master_process off;\n\
+        "{main} {user} worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/{name}.pid; error_log {folder}/{name}.err; daemon off;\n\
          events {{ worker_connections 16384; multi_accept on; }}\n\
          http {{ access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000; keepalive_timeout 600; \
          open_file_cache max=100 inactive=1h; types {{ video/mp2t ts; application/vnd.apple.mpegurl m3u8; }} \
          client_body_temp_path {folder}/{name}-body; proxy_temp_path {folder}/{name}-proxy; fastcgi_temp_path {folder}/{name}-fcgi; \
          uwsgi_temp_path {folder}/{name}-uwsgi; scgi_temp_path {folder}/{name}-scgi;\n\
-         server {{ listen {addr} backlog=4096; location / {{ root {}; }} }} }}\n",
-        root.display(),
+         server {{ listen {addr} backlog=4096; {locations} }} }}\n{more}\n",
     );
     let config = PathBuf::from(format!("{folder}/{name}.conf"));
     std::fs::write(&config, text)?;

@@ -10,6 +10,20 @@ use std::time::Duration;
 
 /// Length of the looped file, seconds.
 const FILE_S: u32 = 60;
+/// Pictures a second.
+pub const FRAMES_PER_S: u32 = 25;
+/// Below this rate the picture is a small one, kb/s: a large one would not become so few bits.
+const LARGE_KBPS_MIN: u32 = 1_500;
+
+/// Where test streams are kept from run to run.
+///
+/// # Errors
+/// It cannot be made.
+pub fn cache() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join("millrace-fanout");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
 
 /// A TS file of `kbps` in `folder`, H.264 with a key picture every two seconds and AAC; made once.
 ///
@@ -22,7 +36,8 @@ pub fn ts_file(folder: &Path, kbps: u32) -> Result<PathBuf> {
     }
     let unfinished = folder.join(format!("{kbps}k.unfinished"));
     let video = format!("{}k", kbps.saturating_sub(kbps / 20 + 140));
-    let picture = format!("testsrc2=size=1280x720:rate=25:duration={FILE_S},noise=alls=12:allf=t");
+    let size = if kbps < LARGE_KBPS_MIN { "320x180" } else { "1280x720" };
+    let picture = format!("testsrc2=size={size}:rate={FRAMES_PER_S}:duration={FILE_S},noise=alls=12:allf=t");
     let sound = format!("sine=frequency=330:sample_rate=48000:duration={FILE_S}");
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound]);
@@ -50,6 +65,22 @@ pub fn get(addr: SocketAddr, path: &str) -> Result<Vec<u8>> {
         bail!("{path}: {}", String::from_utf8_lossy(&answer[..end.min(200)]));
     }
     Ok(answer.split_off(end + 4))
+}
+
+/// Length of the body that a head announces, bytes.
+pub fn content_length(head: &[u8]) -> Option<usize> {
+    let lines = std::str::from_utf8(head).ok()?.lines();
+    let fields = lines.filter_map(|line| line.split_once(':'));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    lengths.next()?.1.trim().parse().ok()
+}
+
+/// Rate of a file of [`ts_file`], bits a second.
+///
+/// # Errors
+/// It cannot be read.
+pub fn bits_per_second(file: &Path) -> Result<f64> {
+    Ok(std::fs::metadata(file)?.len() as f64 * 8.0 / f64::from(FILE_S))
 }
 
 /// The media playlist of a channel's HLS-TS, and its text.
@@ -81,6 +112,13 @@ fn resolve(path: &str, reference: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_is_found_whatever_its_case() {
+        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nServer: a\r\nCONTENT-length: 42"), Some(42));
+        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nContent-Length: x"), None);
+        assert_eq!(content_length(b"HTTP/1.1 200 OK"), None);
+    }
 
     #[test]
     fn the_newest_segment_lies_beside_its_playlist() {

@@ -12,18 +12,42 @@
 //! round. Every server runs for the whole time and idles while the others are measured.
 //!
 //! [`experiment`]: what is compared, and by which figure. [`contender`]: the servers. [`process`]: their processes. [`media`]: what they serve.
+//! [`round`]: one run, and contenders in turns. [`figures`]: what they are compared by. [`kept`]: idle connections. [`metrics`]: what the relay says of itself.
+//!
+//! Of the relay alone: [`latency`], from origin to viewer; [`memory`] and [`channels`], what a viewer and a channel cost; [`mirror`], a channel on two shards; [`idle`], connections
+//! that ask for nothing; [`stalled`], viewers that never read. [`harness`] holds the load generator itself to its promise.
+//!
+//! [`peer`] and [`side`]: servers by name or URL, for [`crate::ab`] and [`crate::capacity`], with their [`packages`].
 //!
 //! What it deliberately does not do: judge. It prints figures, ratios and what they are asked to be.
 
+pub mod channels;
 pub mod contender;
 pub mod experiment;
+pub mod figures;
+pub mod harness;
+pub mod idle;
+pub mod kept;
+pub mod latency;
 pub mod media;
+pub mod memory;
+pub mod metrics;
+pub mod mirror;
+pub mod packages;
+pub mod peer;
 pub mod process;
+pub mod round;
+pub mod scratch;
+pub mod side;
+pub mod stalled;
 
+use crate::result::RunResult;
+use crate::scenario::Scenario;
 use anyhow::{Result, ensure};
 use clap::Args;
 use experiment::Experiment;
-use std::path::PathBuf;
+use round::{Runner, tell_refused};
+use std::path::{Path, PathBuf};
 
 /// `loadtest fanout`.
 #[derive(Args, Debug)]
@@ -52,6 +76,18 @@ pub struct FanoutArgs {
 }
 
 impl FanoutArgs {
+    /// Runs are on the viewers' core.
+    fn runner<'a>(&'a self, folder: &'a Path) -> Runner<'a> {
+        Runner { cores: std::slice::from_ref(&self.viewer_core), folder }
+    }
+
+    /// Runs a scenario to its end, and tells where the harness refuses it.
+    fn measure(&self, folder: &Path, scenario: &Scenario, server_pid: u32) -> Result<RunResult> {
+        let result = self.runner(folder).run(scenario, Some(server_pid))?;
+        tell_refused(&result);
+        Ok(result)
+    }
+
     /// Runs the comparisons one after the other and prints a table of each.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ const START: Duration = Duration::from_secs(10);
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
+    program: PathBuf,
+    log: PathBuf,
 }
 
 impl Process {
@@ -21,18 +23,11 @@ impl Process {
     /// # Errors
     /// It cannot be started, ends, or does not listen in time.
     pub fn start(program: &Path, arguments: &[String], core: usize, addr: SocketAddr, log: &Path) -> Result<Process> {
-        let file = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = Command::new("taskset");
-        command.args(["-c", &core.to_string()]).arg(program).args(arguments);
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().context("cannot start taskset (package util-linux)")?;
         // From here on it is ended whatever happens.
-        let mut process = Process { child, addr };
+        let mut process = Process::spawn(program, arguments, core, addr, log)?;
         let begun = Instant::now();
         while TcpStream::connect(addr).is_err() {
-            if let Some(status) = process.child.try_wait()? {
-                bail!("{} ended with {status}: {}", program.display(), tail(log));
-            }
+            process.ensure_lives()?;
             if begun.elapsed() > START {
                 bail!("{} does not listen on {addr}: {}", program.display(), tail(log));
             }
@@ -41,7 +36,30 @@ impl Process {
         Ok(process)
     }
 
-    /// Its process id. `taskset` gives way to the program, so it is the program's.
+    /// The same of what feeds a server at `addr`, and does not listen itself.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(program: &Path, arguments: &[String], core: usize, addr: SocketAddr, log: &Path) -> Result<Process> {
+        let file = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        // It ends with what started it, also where that is killed.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()]).arg(program).args(arguments);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().context("cannot start setpriv (package util-linux)")?;
+        Ok(Process { child, addr, program: program.to_owned(), log: log.to_owned() })
+    }
+
+    /// # Errors
+    /// It has ended; the error holds the last that it said.
+    pub fn ensure_lives(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended with {status}: {}", self.program.display(), tail(&self.log));
+        }
+        Ok(())
+    }
+
+    /// Its process id. `setpriv` and `taskset` give way to the program, so it is the program's.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -3,6 +3,7 @@
 //! What it deliberately does not do: low latency with chunks, UTCTiming (it goes by what is listed, not by the time of day), subtitles; decode.
 
 use super::mpd::{self, AdaptationSet, Content, Mpd, Period, Representation};
+use super::origin_latency::Arrived;
 use super::session::{Outcome, Retry, Session, Wanted};
 use super::transfer::{Done, Purpose};
 use super::{Action, Body, End, Head, Lane, Micros, Player, PlayerFigures};
@@ -77,7 +78,7 @@ impl Dash {
     /// Says what time of day (microseconds since 1970) time 0 was: live latency then goes by the presentation's times.
     #[must_use]
     pub fn with_epoch(mut self, unix_us: i64) -> Dash {
-        self.session.epoch = Some(unix_us);
+        self.session.set_epoch(unix_us);
         self
     }
 
@@ -342,6 +343,10 @@ impl Player for Dash {
 
     fn take_sightings(&mut self) -> Vec<Sighting> {
         self.session.take_sightings()
+    }
+
+    fn take_arrived(&mut self) -> Vec<Arrived> {
+        self.session.take_arrived()
     }
 
     fn violations(&mut self) -> Vec<Violation> {

@@ -6,6 +6,7 @@
 mod tests;
 mod track;
 
+use super::origin_latency::Arrived;
 use super::playlist::{self, Media, Multivariant, Playlist, Variant};
 use super::session::{Outcome, Retry, Session, Wanted};
 use super::transfer::{Done, Purpose};
@@ -49,7 +50,7 @@ impl Hls {
     /// Says what time of day (microseconds since 1970) time 0 was: live latency then goes by EXT-X-PROGRAM-DATE-TIME.
     #[must_use]
     pub fn with_epoch(mut self, unix_us: i64) -> Hls {
-        self.session.epoch = Some(unix_us);
+        self.session.set_epoch(unix_us);
         self
     }
 
@@ -368,6 +369,10 @@ impl Player for Hls {
 
     fn take_sightings(&mut self) -> Vec<Sighting> {
         self.session.take_sightings()
+    }
+
+    fn take_arrived(&mut self) -> Vec<Arrived> {
+        self.session.take_arrived()
     }
 
     fn violations(&mut self) -> Vec<Violation> {

@@ -9,6 +9,7 @@ pub mod hls;
 pub mod idle;
 pub mod mpd;
 pub mod object;
+pub mod origin_latency;
 pub mod playlist;
 mod session;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub mod url;
 
 use crate::check::Sighting;
 use crate::result::Violation;
+use origin_latency::Arrived;
 use std::rc::Rc;
 
 /// Microseconds since the run began.
@@ -46,6 +48,10 @@ pub trait Player {
     }
     /// Segments that a checked viewer got since it was last asked: the same for all, whoever asks.
     fn take_sightings(&mut self) -> Vec<Sighting> {
+        Vec::new()
+    }
+    /// Access units with the origin's stamp that a checked viewer got since it was last asked.
+    fn take_arrived(&mut self) -> Vec<Arrived> {
         Vec::new()
     }
 }

@@ -4,8 +4,10 @@
 
 use super::abr::Throughput;
 use super::buffer::{Buffer, Thresholds};
+use super::origin_latency::{Arrived, OriginLatency};
 use super::transfer::{Done, Failure, Purpose, Transfers};
 use super::{Action, Body, Lane, Micros, PlayerFigures};
+use crate::badserver::newest_made_us;
 use crate::check::segment::{Seen, SegmentCheck};
 use crate::check::{Sighting, Violations};
 use crate::random::Random;
@@ -85,9 +87,10 @@ pub(super) struct Session {
     throughput: Throughput,
     pub violations: Violations,
     /// Microseconds since 1970 at time 0.
-    pub epoch: Option<i64>,
+    epoch: Option<i64>,
     pub is_checked: bool,
     sightings: Vec<Sighting>,
+    origin_latency: OriginLatency,
     arrived: Option<Micros>,
     tracks: Vec<Track>,
     random: Random,
@@ -113,6 +116,7 @@ impl Session {
             epoch: None,
             is_checked,
             sightings: Vec::new(),
+            origin_latency: OriginLatency::default(),
             arrived: None,
             tracks: Vec::new(),
             random: Random::new(seed),
@@ -121,7 +125,16 @@ impl Session {
 
     /// When the viewer was first asked what to do.
     pub fn arrived(&mut self, now: Micros) -> Micros {
-        *self.arrived.get_or_insert(now)
+        *self.arrived.get_or_insert_with(|| {
+            self.origin_latency.begin(now);
+            now
+        })
+    }
+
+    /// Gives it the wall clock at time 0, microseconds since 1970.
+    pub fn set_epoch(&mut self, epoch: i64) {
+        self.epoch = Some(epoch);
+        self.origin_latency.set_epoch(epoch);
     }
 
     /// Begins with as many tracks as there are labels, which name them in violations.
@@ -214,6 +227,8 @@ impl Session {
                     self.throughput.add(done.bytes, now - done.sent);
                 }
                 self.check_segment(track, &wanted, &body);
+                // Its last byte completes the newest picture in it.
+                newest_made_us(&body).into_iter().for_each(|made_us| self.origin_latency.see(made_us, now));
                 if let Some(buffer) = &mut self.buffer {
                     buffer.append(track, now, wanted.adds, wanted.wall, &mut self.figures);
                 }
@@ -251,6 +266,11 @@ impl Session {
     /// What was seen since it was last asked.
     pub fn take_sightings(&mut self) -> Vec<Sighting> {
         std::mem::take(&mut self.sightings)
+    }
+
+    /// Newest pictures of segments that came since it was last asked.
+    pub fn take_arrived(&mut self) -> Vec<Arrived> {
+        self.origin_latency.take()
     }
 
     /// Waits until a time, or for an event.

@@ -3,19 +3,28 @@
 //! ```text
 //!  /proc/PID/…, its children ─► process ─┐
 //!  /proc/stat, /proc/net/sockstat ───────┼─► Sampler ─► SecondSample, ServerFigures, MachineFigures
-//!  ss -tmnpH, at the end ────────────────┘    (parse: the pure part)
+//!  ss -tmnpH, before viewers leave ──────┘    (parse: the pure part)
+//!  perf stat, where asked for ───► syscalls
 //! ```
-//! What it deliberately does not do: count system calls (perf may), or wait for the second to be over; its caller has the clock.
+//! [`memory`] and [`socket_bytes`] look at one moment, for who takes differences.
+//!
+//! What it deliberately does not do: wait for the second to be over; its caller has the clock.
 
 mod environment;
+mod memory;
 mod parse;
 mod process;
+pub mod syscalls;
 
 pub use environment::environment;
+pub use memory::{Memory, memory, send_queues, slab_bytes};
+pub use process::run_delay_s;
 
 use crate::result::{MachineFigures, ServerFigures};
 use anyhow::{Context, Result};
-use process::Processes;
+use process::{Held, Processes};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -26,10 +35,11 @@ pub struct Sampler {
     /// Where what counts began.
     machine_begun: Machine,
     ticks_per_s: f64,
+    tcp_memory_bytes: Option<u64>,
 }
 
 /// Since the sample before.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SecondSample {
     /// Processor seconds of the server; `None` without a pid, or when it is gone.
     pub server_cpu_s: Option<f64>,
@@ -37,6 +47,10 @@ pub struct SecondSample {
     pub server_rss_bytes: Option<u64>,
     /// Of all cores together.
     pub machine_busy_s: f64,
+    /// By core, over what the call before left: processor seconds, which are shares where a second lies between.
+    pub machine_cores_busy: Vec<f64>,
+    /// Pages of all TCP sockets of the machine, in bytes, at the moment of the sample.
+    pub tcp_memory_bytes: Option<u64>,
 }
 
 struct Server {
@@ -44,6 +58,8 @@ struct Server {
     /// At the sample before.
     cpu_s: f64,
     rss_bytes_max: u64,
+    /// What it held when it was looked at, and the memory of its sockets.
+    looked_at: Option<(Held, Option<u64>)>,
 }
 
 #[derive(Default)]
@@ -64,30 +80,45 @@ impl Sampler {
         let server = pid.map(|pid| Server::start(pid, ticks_per_s)).transpose()?;
         let machine = Machine::read().context("cannot read /proc/stat")?;
         let machine_begun = Machine { cores: machine.cores.clone(), ..machine };
-        Ok(Sampler { server, machine, machine_begun, ticks_per_s: ticks_per_s as f64 })
+        Ok(Sampler { server, machine, machine_begun, ticks_per_s: ticks_per_s as f64, tcp_memory_bytes: None })
+    }
+
+    /// The server's process and its children now; none without a pid.
+    pub fn server_pids(&self) -> Vec<u32> {
+        self.server.as_ref().map(|server| server.processes.pids()).unwrap_or_default()
     }
 
     /// What was used since the call before, or since the start. Called once a second; costs a few file reads per thread of the server.
     pub fn second(&mut self) -> SecondSample {
         let (server_cpu_s, server_rss_bytes) = self.server.as_mut().and_then(Server::second).unzip();
         let now = Machine::read().unwrap_or_default();
-        let machine_busy_s = now.busy_since(&self.machine, self.ticks_per_s).iter().sum();
+        let machine_cores_busy = now.busy_since(&self.machine, self.ticks_per_s);
+        let machine_busy_s = machine_cores_busy.iter().sum();
         self.machine = now;
-        SecondSample { server_cpu_s, server_rss_bytes, machine_busy_s }
+        let tcp_memory_bytes = tcp_memory_bytes();
+        SecondSample { server_cpu_s, server_rss_bytes, machine_busy_s, machine_cores_busy, tcp_memory_bytes }
     }
 
-    /// The figures since the start. The server's are `None` without a pid, and when it did not live to the end.
+    /// Looks at what is held while viewers are there: sockets, open files, threads. Called once, before they leave: it takes tens of milliseconds for
+    /// each thousand connections of the machine, at the lowest priority.
+    pub fn look(&mut self) {
+        if let Some(server) = &mut self.server {
+            let held = server.processes.read().ok();
+            server.looked_at = held.map(|(_, held)| (held, socket_bytes(&server.processes.pids())));
+        }
+        self.tcp_memory_bytes = tcp_memory_bytes();
+    }
+
+    /// The figures since the start. Without [`Sampler::look`] there is no memory of sockets. The server's are `None` without a pid, and when it did not live to the end.
     pub fn finish(self) -> (Option<ServerFigures>, MachineFigures) {
         let now = Machine::read().unwrap_or_default();
         let begun = &self.machine_begun;
         let softirq = now.cores.iter().zip(&begun.cores).map(|(now, begun)| now.softirq.saturating_sub(begun.softirq));
-        let page_bytes = rustix::param::page_size() as u64;
-        let sockstat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
         let machine = MachineFigures {
             busy_s: now.busy_since(begun, self.ticks_per_s),
             softirq_s: softirq.map(|ticks| ticks as f64 / self.ticks_per_s).collect(),
             context_switches: now.context_switches.saturating_sub(begun.context_switches),
-            tcp_memory_bytes: parse::tcp_pages(&sockstat).map(|pages| pages * page_bytes),
+            tcp_memory_bytes: self.tcp_memory_bytes,
         };
         (self.server.and_then(Server::finish), machine)
     }
@@ -95,7 +126,7 @@ impl Sampler {
 
 impl Server {
     fn start(pid: u32, ticks_per_s: u64) -> Result<Server> {
-        Ok(Server { processes: Processes::follow(pid, ticks_per_s)?, cpu_s: 0.0, rss_bytes_max: 0 })
+        Ok(Server { processes: Processes::follow(pid, ticks_per_s)?, cpu_s: 0.0, rss_bytes_max: 0, looked_at: None })
     }
 
     /// Processor seconds since the sample before, and resident bytes now.
@@ -109,7 +140,8 @@ impl Server {
     }
 
     fn finish(mut self) -> Option<ServerFigures> {
-        let (used, held) = self.processes.read().ok()?;
+        let (used, at_end) = self.processes.read().ok()?;
+        let (held, socket_bytes) = self.looked_at.unwrap_or((at_end, None));
         let ticks = used.user_ticks + used.system_ticks;
         // Without a single tick there is nothing to split by.
         let user_share = if ticks == 0 { 1.0 } else { used.user_ticks as f64 / ticks as f64 };
@@ -120,9 +152,11 @@ impl Server {
             context_switches_voluntary: used.voluntary,
             context_switches_involuntary: used.involuntary,
             syscalls: None,
-            rss_bytes: held.rss_bytes,
-            rss_bytes_max: self.rss_bytes_max.max(held.rss_bytes),
-            socket_bytes: socket_bytes(&self.processes.pids()),
+            syscalls_by_name: BTreeMap::new(),
+            syscalls_refused: None,
+            rss_bytes: at_end.rss_bytes,
+            rss_bytes_max: self.rss_bytes_max.max(held.rss_bytes).max(at_end.rss_bytes),
+            socket_bytes,
             threads: held.threads,
             open_files: held.open_files,
         })
@@ -143,9 +177,27 @@ impl Machine {
     }
 }
 
+/// Pages of all TCP sockets of the machine, in bytes.
+fn tcp_memory_bytes() -> Option<u64> {
+    let sockstat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    parse::tcp_pages(&sockstat).map(|pages| pages * rustix::param::page_size() as u64)
+}
+
+/// Processor time of the calling thread, microseconds.
+pub fn thread_cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
 /// Kernel memory of the processes' TCP sockets, where `ss` of iproute2 is there to tell.
-fn socket_bytes(pids: &[u32]) -> Option<u64> {
-    let output = Command::new("ss").arg("-tmnpH").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+pub fn socket_bytes(pids: &[u32]) -> Option<u64> {
+    // It shares its core with viewers, and goes through all sockets and open files of the machine.
+    let output = Command::new("nice")
+        .args(["-n", "19", "ss", "-tmnpH"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     output.status.success().then(|| parse::socket_memory(&String::from_utf8_lossy(&output.stdout), pids))
 }
 
@@ -174,8 +226,10 @@ mod tests {
         assert!(sample.server_cpu_s.unwrap() > 0.03, "{sample:?}");
         assert!(sample.server_rss_bytes.unwrap() > 100_000);
         assert!(sample.machine_busy_s > 0.0);
+        sampler.look();
         let (server, machine) = sampler.finish();
         let server = server.unwrap();
+        assert!(machine.tcp_memory_bytes.is_some());
         assert!(server.cpu_user_s + server.cpu_system_s > 0.03, "{server:?}");
         assert!(server.threads >= 1 && server.open_files >= 3 && server.rss_bytes_max >= server.rss_bytes);
         assert!(!machine.busy_s.is_empty() && machine.busy_s.len() == machine.softirq_s.len());
@@ -219,7 +273,12 @@ mod tests {
         if let Some(bytes) = socket_bytes(&[std::process::id()]).filter(|bytes| *bytes > 0) {
             assert!(bytes >= 50_000, "{bytes}");
         }
-        let mut read = [0; 1];
+        let mut sampler = Sampler::start(Some(std::process::id())).unwrap();
+        sampler.look();
+        let mut read = [0; 50_000];
         reader.read_exact(&mut read).unwrap();
+        let server = sampler.finish().0.unwrap();
+        // As it was when it was looked at.
+        assert!(server.socket_bytes.is_none_or(|bytes| bytes == 0 || bytes >= 50_000), "{server:?}");
     }
 }

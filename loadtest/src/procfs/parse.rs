@@ -2,6 +2,8 @@
 //!
 //! What they deliberately do not do: open files, or turn clock ticks into seconds.
 
+use std::collections::BTreeMap;
+
 /// Of `/proc/PID/stat`, clock ticks where not said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -29,6 +31,16 @@ pub fn schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// Time that it could have run and waited for a processor, nanoseconds, of the same.
+pub fn run_delay(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// `Slab` of `/proc/meminfo`: small objects of the kernel, sockets among them; bytes.
+pub fn slab(text: &str) -> Option<u64> {
+    Some(number(text, "Slab:")? * 1024)
+}
+
 /// Of `/proc/PID/task/TID/status`: voluntary and involuntary context switches.
 pub fn context_switches(text: &str) -> Option<(u64, u64)> {
     Some((number(text, "voluntary_ctxt_switches:")?, number(text, "nonvoluntary_ctxt_switches:")?))
@@ -37,6 +49,46 @@ pub fn context_switches(text: &str) -> Option<(u64, u64)> {
 /// `VmRSS` and `VmHWM` (the most it ever was) of `/proc/PID/status`, bytes. A kernel thread or a zombie has neither.
 pub fn resident(text: &str) -> Option<(u64, u64)> {
     Some((number(text, "VmRSS:")? * 1024, number(text, "VmHWM:")? * 1024))
+}
+
+/// `RssAnon` and `RssFile` of `/proc/PID/status`, bytes.
+pub fn anon_and_file(text: &str) -> Option<(u64, u64)> {
+    Some((number(text, "RssAnon:")? * 1024, number(text, "RssFile:")? * 1024))
+}
+
+/// Resident bytes of mapped files of memory, by inode, of `/proc/PID/smaps`: the most of a file's maps, for they share its pages.
+pub fn memory_files(text: &str) -> BTreeMap<u64, u64> {
+    let mut files = BTreeMap::new();
+    let mut inode = None;
+    for line in text.lines() {
+        // A map begins with `start-end perms offset device inode path`; its figures are `Name: value kB`.
+        let fields: Vec<&str> = line.split_ascii_whitespace().take(6).collect();
+        if let [range, _, _, _, number, ..] = fields[..]
+            && range.contains('-')
+        {
+            let is_memory = fields.get(5).is_some_and(|path| path.starts_with("/memfd:"));
+            inode = number.parse().ok().filter(|_| is_memory);
+        } else if let (Some(inode), ["Rss:", kib, "kB"]) = (inode, &fields[..])
+            && let Ok(kib) = kib.parse::<u64>()
+        {
+            let held = files.entry(inode).or_insert(0);
+            *held = (kib * 1024).max(*held);
+        }
+    }
+    files
+}
+
+/// Send queues of the connected sockets of a local port, bytes, of `/proc/net/tcp` and `tcp6`.
+pub fn send_queues(text: &str, port: u16) -> Vec<u64> {
+    const ESTABLISHED: &str = "01";
+    let queue = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().take(5).collect();
+        let [_, local, _, state, queues] = fields[..] else { return None };
+        let (_, local_port) = local.rsplit_once(':')?;
+        let is_ours = state == ESTABLISHED && u16::from_str_radix(local_port, 16) == Ok(port);
+        u64::from_str_radix(queues.split_once(':')?.0, 16).ok().filter(|_| is_ours)
+    };
+    text.lines().filter_map(queue).collect()
 }
 
 /// `MemTotal` of `/proc/meminfo`, bytes.
@@ -152,9 +204,36 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_memory_counts_once_however_often_it_is_mapped() {
+        let map = |inode: u64, path: &str, rss: u64| {
+            format!(
+                "7f0000000000-7f0000100000 rw-s 00000000 00:01 {inode}    {path}\nSize: 1024 kB\nRss: {rss} kB\nPss: 1 kB\n"
+            )
+        };
+        let deleted = "/memfd:store (deleted)";
+        let text = [map(7, deleted, 100), map(7, deleted, 80), map(9, deleted, 5), map(3, "/usr/bin/x", 50)].concat()
+            + "7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]\nRss: 16 kB\n";
+        assert_eq!(memory_files(&text).into_iter().collect::<Vec<_>>(), [(7, 102_400), (9, 5_120)]);
+        assert_eq!(anon_and_file("RssAnon:\t 12 kB\nRssFile:\t 3 kB\nRssShmem:\t 9 kB\n"), Some((12_288, 3_072)));
+        assert_eq!(anon_and_file("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn send_queues_are_those_of_connected_sockets_of_the_port() {
+        let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n\
+            1: 0100007F:1F90 0100007F:C350 01 00001000:00000000 01:00000000 00000000     0        0 2 1 0 20 4 30 10 -1\n\
+            2: 0100007F:C350 0100007F:1F90 01 00000005:00010000 00:00000000 00000000     0        0 3 1 0 20 4 30 10 -1\n";
+        assert_eq!(send_queues(text, 8080), [4096]);
+        assert_eq!(send_queues(text, 50_000), [5]);
+        assert!(send_queues("", 8080).is_empty());
+    }
+
+    #[test]
     fn time_on_a_processor_is_the_first_of_schedstat() {
         assert_eq!(schedstat("123456789 2684841 17\n"), Some(123_456_789));
-        assert_eq!(schedstat("\n"), None);
+        assert_eq!(run_delay("123456789 2684841 17\n"), Some(2_684_841));
+        assert_eq!((schedstat("\n"), run_delay("1\n")), (None, None));
     }
 
     #[test]
@@ -182,6 +261,7 @@ mod tests {
         let text = "processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: AMD EPYC\n";
         assert_eq!(processors(text), (Some("AMD EPYC".to_owned()), 2));
         assert_eq!(memory_total("MemTotal:       24684092 kB\nMemFree: 1 kB\n"), Some(24_684_092 * 1024));
+        assert_eq!(slab("SwapFree: 0 kB\nSlab:     93312 kB\n"), Some(93_312 * 1024));
         assert_eq!(command_line(b"relay\0--listen\0:80\0"), "relay --listen :80");
         assert_eq!(command_line(b""), "");
     }

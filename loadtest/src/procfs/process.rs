@@ -136,6 +136,15 @@ impl Processes {
     }
 }
 
+/// Seconds that the threads of a process could have run and waited for a processor: what others took from it. 0 when it is gone.
+pub fn run_delay_s(pid: u32) -> f64 {
+    let delay = |tid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+        parse::run_delay(&text)
+    };
+    numbers(&format!("/proc/{pid}/task")).into_iter().filter_map(delay).sum::<u64>() as f64 / 1e9
+}
+
 fn read_stat(pid: u32) -> Option<parse::Stat> {
     parse::stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }

@@ -1,11 +1,11 @@
 //! What a proxy counts, written by its thread and read by others while it runs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a proxy has done since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Counters {
     /// Connections accepted, refused ones included.
     pub connections: u64,
@@ -25,6 +25,15 @@ pub struct Counters {
     pub half_opens: u64,
     /// Stalls that held something back, each direction of each connection by itself.
     pub stalls: u64,
+    /// Processor time of the proxy's thread, microseconds; some tenths of a second old.
+    pub cpu_us: u64,
+}
+
+impl Counters {
+    /// Processor time of the proxy's thread, seconds.
+    pub fn cpu_s(&self) -> f64 {
+        self.cpu_us as f64 / 1e6
+    }
 }
 
 /// The counters while they are written. Each is exact; together they are of about the same moment.
@@ -39,6 +48,7 @@ pub(super) struct LiveCounters {
     pub failures: AtomicU64,
     pub half_opens: AtomicU64,
     pub stalls: AtomicU64,
+    pub cpu_us: AtomicU64,
 }
 
 impl LiveCounters {
@@ -53,13 +63,15 @@ impl LiveCounters {
             failures: self.failures.load(Relaxed),
             half_opens: self.half_opens.load(Relaxed),
             stalls: self.stalls.load(Relaxed),
+            cpu_us: self.cpu_us.load(Relaxed),
         }
     }
 }
 
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counters { connections, open, refused, bytes_down, bytes_up, resets, failures, half_opens, stalls } = self;
+        let Counters { connections, open, refused, bytes_down, bytes_up, resets, failures, half_opens, stalls, .. } =
+            self;
         write!(f, "{open} open of {connections}, {bytes_down} bytes down, {bytes_up} up, {resets} reset, ")?;
         write!(f, "{half_opens} half open, {refused} refused, {failures} failed, {stalls} stalls")
     }

@@ -27,6 +27,7 @@ pub mod line;
 pub use counters::Counters;
 pub use faults::Faults;
 
+use crate::procfs::thread_cpu_us;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use connection::{Connection, Next, Progress, Side};
@@ -53,6 +54,8 @@ const EVENTS_MAX: usize = 1_024;
 const READ_BYTES_MAX: usize = 1 << 16;
 /// Time until accepting is tried again when descriptors ran out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Between two readings of the thread's processor time.
+const CPU_INTERVAL: Duration = Duration::from_millis(100);
 /// The listener among connection numbers and timers.
 const LISTENER: u64 = u64::MAX >> 1;
 /// What stops the loop, among connection numbers.
@@ -206,6 +209,7 @@ impl EventLoop {
     fn run(&mut self) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut scratch = vec![0; READ_BYTES_MAX];
+        let mut cpu_due = Duration::ZERO;
         loop {
             let timeout = self.timeout().map(rustix::event::Timespec::try_from).transpose()?;
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
@@ -229,6 +233,10 @@ impl EventLoop {
             self.fire_timers(now);
             for number in std::mem::take(&mut self.runnable) {
                 self.pump(number, now, &mut scratch);
+            }
+            if now >= cpu_due {
+                self.counters.cpu_us.store(thread_cpu_us(), Relaxed);
+                cpu_due = now + CPU_INTERVAL;
             }
         }
     }

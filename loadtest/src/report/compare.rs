@@ -198,6 +198,11 @@ fn warnings(a: &RunResult, b: &RunResult, differences: &[Difference]) -> Vec<Str
     if (a.measured_s - b.measured_s).abs() > 0.05 * a.measured_s.max(b.measured_s) {
         warnings.push(format!("{:.0} s were measured of A and {:.0} s of B", a.measured_s, b.measured_s));
     }
+    let counts = |result: &RunResult| result.server.as_ref().is_some_and(|server| server.syscalls.is_some());
+    if counts(a) != counts(b) {
+        let side = if counts(a) { "A" } else { "B" };
+        warnings.push(format!("system calls were counted in {side} alone, which makes them slower"));
+    }
     for (side, result) in [("A", a), ("B", b)] {
         warnings.extend(
             result.harness.refused.iter().map(|why| format!("the harness refuses its result of {side}: {why}")),

@@ -24,10 +24,12 @@ pub struct Figure {
     pub better: Better,
 }
 
-/// All figures of a result. The names do not depend on the values, so that those of two results can be paired.
+/// All figures of a result. The names do not depend on the values, so that those of two results can be paired; what is counted by name is
+/// there where it occurred.
 pub fn figures(result: &RunResult) -> Vec<Figure> {
     let mut figures = viewers(result);
     figures.extend(server(result));
+    figures.extend(syscalls(result));
     figures.extend(machine(result));
     for name in result.groups.keys() {
         figures.extend(group(result, name));
@@ -97,14 +99,31 @@ pub fn server(result: &RunResult) -> Vec<Figure> {
         figure("CPU time per GB", Unit::SecondsPerGb, per_gb(cpu_s), Better::Lower),
         figure("viewers per core used", Unit::Count, per_core.map(f64::round), Better::Higher),
         figure("context switches per GB", Unit::PerGb, per_gb(switches), Better::Lower),
+        figure(
+            "system calls",
+            Unit::PerSecond,
+            syscalls.and_then(|calls| ratio(calls, result.measured_s)),
+            Better::Lower,
+        ),
         figure("system calls per GB", Unit::PerGb, per_gb(syscalls), Better::Lower),
         figure("resident memory, most", Unit::Bytes, rss_bytes_max, Better::Lower),
         figure("resident memory per viewer", Unit::Bytes, per_viewer(rss_bytes_max), Better::Lower),
-        figure("socket memory at the end", Unit::Bytes, socket_bytes, Better::Lower),
+        figure("socket memory", Unit::Bytes, socket_bytes, Better::Lower),
         figure("socket memory per viewer", Unit::Bytes, per_viewer(socket_bytes), Better::Lower),
         figure("threads", Unit::Count, of(|server| f64::from(server.threads)), Better::Neither),
-        figure("open files at the end", Unit::Count, of(|server| f64::from(server.open_files)), Better::Neither),
+        figure("open files", Unit::Count, of(|server| f64::from(server.open_files)), Better::Neither),
     ]
+}
+
+/// The server's system calls by name.
+fn syscalls(result: &RunResult) -> Vec<Figure> {
+    let figure = builder("server");
+    let calls = result.server.iter().flat_map(|server| &server.syscalls_by_name);
+    let per_gb = |(name, count): (&String, &u64)| {
+        let value = ratio(*count as f64, gigabytes(result));
+        figure(&format!("{name} per GB"), Unit::PerGb, value, Better::Lower)
+    };
+    calls.map(per_gb).collect()
 }
 
 /// What the whole machine spent, the harness and the kernel's soft interrupts included.
@@ -120,7 +139,7 @@ pub fn machine(result: &RunResult) -> Vec<Figure> {
         figure("busy time per GB", Unit::SecondsPerGb, ratio(busy_s, gigabytes), Better::Lower),
         figure("soft interrupts per GB", Unit::SecondsPerGb, ratio(softirq_s, gigabytes), Better::Lower),
         figure("context switches per GB", Unit::PerGb, switches, Better::Lower),
-        figure("TCP memory at the end", Unit::Bytes, tcp_memory_bytes, Better::Lower),
+        figure("TCP memory", Unit::Bytes, tcp_memory_bytes, Better::Lower),
     ]
 }
 
@@ -145,6 +164,7 @@ fn group(result: &RunResult, name: &str) -> Vec<Figure> {
     }
     times("startup", group.startup.as_ref());
     times("behind live", group.live_latency.as_ref());
+    times("origin to viewer", group.origin_to_viewer.as_ref());
     figures.push(figure("rebuffers", Unit::Count, Some(group.rebuffers as f64), Better::Lower));
     let fairness = ratio(group.bytes_least as f64, group.bytes_most as f64);
     figures.push(figure("bytes, least of most", Unit::Share, fairness, Better::Higher));

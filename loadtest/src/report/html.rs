@@ -24,8 +24,9 @@ fn heading(result: &RunResult) -> String {
     let verdict = text::verdict(result);
     let reasons: String = text::reasons(result).iter().map(|reason| format!("<li>{}</li>", escape(reason))).collect();
     let reasons = if reasons.is_empty() { String::new() } else { format!("<ul class=\"reasons\">{reasons}</ul>") };
+    let notes: String = text::notes(result).iter().map(|note| format!("<p>Note: {}</p>", escape(note))).collect();
     format!(
-        "<header><h1>{} <span class=\"verdict {}\">{verdict}</span></h1><p>{}</p>{reasons}</header>\n",
+        "<header><h1>{} <span class=\"verdict {}\">{verdict}</span></h1><p>{}</p>{reasons}{notes}</header>\n",
         escape(&result.scenario.name),
         verdict.to_lowercase(),
         escape(&text::subtitle(result)),

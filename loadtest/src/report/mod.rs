@@ -16,7 +16,7 @@ pub mod heatmap;
 pub mod html;
 pub mod plot;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod tables;
 #[cfg(test)]
 mod tests;

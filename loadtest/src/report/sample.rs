@@ -1,5 +1,6 @@
 //! A result as a run might have written it, from a seed: for tests and for looking at reports.
 
+use crate::random::Random;
 use crate::result::{
     Environment, GroupFigures, HarnessFigures, MachineFigures, Quantiles, RunResult, Second, ServerFigures, Timing,
     VERSION, Verdict, Violation,
@@ -13,7 +14,7 @@ const VIEWERS: u64 = 4000;
 
 /// The same for the same seed.
 pub fn result(seed: u64) -> RunResult {
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let seconds: Vec<Second> = (0..SECONDS).map(|at| second(&mut random, at)).collect();
     let measured = &seconds[WARMUP_S as usize..];
     let cpu_s: f64 = measured.iter().filter_map(|second| second.server_cpu_s).sum();
@@ -34,6 +35,8 @@ pub fn result(seed: u64) -> RunResult {
             context_switches_voluntary: 812_345,
             context_switches_involuntary: 2345,
             syscalls: None,
+            syscalls_by_name: BTreeMap::new(),
+            syscalls_refused: None,
             rss_bytes: 310_000_000,
             rss_bytes_max: 331_000_000,
             socket_bytes: Some(512_000_000),
@@ -46,6 +49,7 @@ pub fn result(seed: u64) -> RunResult {
             context_switches: 4_567_890,
             tcp_memory_bytes: Some(498_000_000),
         },
+        proxy: None,
         seconds,
         harness: HarnessFigures {
             threads: 1,
@@ -71,7 +75,7 @@ fn second(random: &mut Random, at: u64) -> Second {
     let mut buckets = vec![0_u32; 24];
     for _ in 0..requests {
         let slow = if random.uniform() < 0.03 { 20.0 } else { 1.0 };
-        let micros = 700.0 * pause.powf(random.uniform()) * slow * (random.normal() * 0.5).exp();
+        let micros = 700.0 * pause.powf(random.uniform()) * slow * (normal(random) * 0.5).exp();
         buckets[(micros.log2().floor() as usize).min(23)] += 1;
     }
     Second {
@@ -108,6 +112,7 @@ fn group(random: &mut Random, bytes: u64, kind: &str) -> GroupFigures {
         ]),
         startup: Some(quantiles(random, 310.0, 2000)),
         live_latency: Some(Quantiles::default()),
+        origin_to_viewer: (kind == "stream").then(|| quantiles(random, 21.0, 15_000)),
         bytes_least: 55_000_000,
         bytes_most: 61_000_000,
     }
@@ -140,33 +145,22 @@ fn environment() -> Environment {
 
 fn scenario(seed: u64) -> Scenario {
     let group = |name: &str, kind, path: &str| Group {
-        name: name.to_owned(),
-        kind,
-        viewers: (VIEWERS / 2) as u32,
-        path: path.to_owned(),
         channels: 50,
         zipf: 1.1,
         arrivals: Arrivals::Ramp { over_s: 18.0 },
-        zap_s: 0.0,
-        checked: 0.01,
-        kbps: 0,
-        reading: Reading::Eager,
+        ..Group::new(name, kind, (VIEWERS / 2) as u32, path)
     };
+    let stalling = Reading::Stalls { every_s: 10.0, for_s: 2.0 };
+    let groups = vec![
+        group("evening <hls> & co", Kind::Hls, "/{n}/index.m3u8"),
+        Group { reading: stalling, ..group("set-top boxes", Kind::Ts, "/{n}.ts") },
+    ];
     Scenario {
-        name: "evening".to_owned(),
         target: "http://127.0.0.1:8080".to_owned(),
-        duration_s: SECONDS,
         warmup_s: WARMUP_S,
         seed,
-        source_addresses: 1,
         slo: Slo { startup_p95_ms: Some(800.0), ..Slo::default() },
-        group: vec![
-            group("evening <hls> & co", Kind::Hls, "/{n}/index.m3u8"),
-            Group {
-                reading: Reading::Stalls { every_s: 10.0, for_s: 2.0 },
-                ..group("set-top boxes", Kind::Ts, "/{n}.ts")
-            },
-        ],
+        ..Scenario::new("evening", SECONDS, groups)
     }
 }
 
@@ -175,26 +169,7 @@ fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// Xorshift.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
+/// Of mean 0 and deviation 1, nearly.
+fn normal(random: &mut Random) -> f64 {
+    (0..12).map(|_| random.uniform()).sum::<f64>() - 6.0
 }

@@ -2,6 +2,7 @@
 
 use super::figures::{self, Figure, ratio};
 use super::format::{NONE, Unit, escape, show, show_some, significant};
+use crate::engine::verdict::errors_share;
 use crate::result::{Environment, GroupFigures, Quantiles, RunResult};
 
 /// Cells as they are shown; each row is as long as the head.
@@ -70,8 +71,9 @@ pub fn tables(result: &RunResult) -> Vec<Table> {
     };
     let server = if result.server.is_some() { cost("Server", figures::server(result)) } else { Table::default() };
     let machine = cost("Machine, harness included", figures::machine(result));
-    let tables = [groups(result), times(result), errors(result), violations(result), server, machine, harness(result)];
-    tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+    let seen = [groups(result), times(result), errors(result), violations(result)];
+    let tables = seen.into_iter().chain([server, syscalls(result), machine, harness(result), proxy(result)]);
+    tables.filter(|table| !table.rows.is_empty()).collect()
 }
 
 fn groups(result: &RunResult) -> Table {
@@ -81,31 +83,42 @@ fn groups(result: &RunResult) -> Table {
         "bytes",
         "rate",
         "requests",
+        "requests/s",
         "failed",
         "stalls",
         "rebuffers",
         "rebuffer time",
-        "least/most bytes",
+        "bytes of a viewer",
     ];
     let mut table = Table::new("What viewers saw", 1, &head);
     for (name, group) in &result.groups {
         let gbit_s = ratio(group.bytes as f64 * 8e-9, result.measured_s);
-        let fairness = ratio(group.bytes_least as f64, group.bytes_most as f64);
+        let requests_s = ratio(group.requests as f64, result.measured_s);
         let failed: u64 = group.errors.values().sum();
+        let failed = format!("{} ({})", show(failed as f64, Unit::Count), show(errors_share(group), Unit::Share));
         table.rows.push(vec![
             name.clone(),
             show(group.viewers as f64, Unit::Count),
             show(group.bytes as f64, Unit::Bytes),
             show_some(gbit_s, Unit::GbitPerSecond),
             show(group.requests as f64, Unit::Count),
-            show(failed as f64, Unit::Count),
+            requests_s.map_or_else(|| NONE.to_owned(), significant),
+            failed,
             show(group.stalls as f64, Unit::Count),
             show(group.rebuffers as f64, Unit::Count),
             show(group.rebuffer_ms, Unit::Milliseconds),
-            show_some(fairness, Unit::Share),
+            viewer_bytes(group),
         ]);
     }
     table
+}
+
+/// The least and the most that a viewer got.
+fn viewer_bytes(group: &GroupFigures) -> String {
+    if group.bytes_most == 0 {
+        return NONE.to_owned();
+    }
+    format!("{} to {}", show(group.bytes_least as f64, Unit::Bytes), show(group.bytes_most as f64, Unit::Bytes))
 }
 
 fn times(result: &RunResult) -> Table {
@@ -131,6 +144,7 @@ fn group_times(group: &GroupFigures) -> Vec<(String, &'static str, &Quantiles)> 
     }
     times.extend(group.startup.iter().map(|startup| ("startup".to_owned(), "arrival", startup)));
     times.extend(group.live_latency.iter().map(|latency| ("behind live".to_owned(), "newest media", latency)));
+    times.extend(group.origin_to_viewer.iter().map(|times| ("origin to viewer".to_owned(), "origin's stamp", times)));
     times
 }
 
@@ -163,14 +177,47 @@ fn violations(result: &RunResult) -> Table {
     table
 }
 
+/// By name, the most frequent first.
+fn syscalls(result: &RunResult) -> Table {
+    let mut table = Table::new("System calls of the server", 1, &["call", "per second", "per GB"]);
+    let mut calls: Vec<_> = result.server.iter().flat_map(|server| &server.syscalls_by_name).collect();
+    calls.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let cells = |(name, count): (&String, &u64)| {
+        let per = |by| ratio(*count as f64, by).map_or_else(|| NONE.to_owned(), significant);
+        vec![name.clone(), per(result.measured_s), per(figures::gigabytes(result))]
+    };
+    table.rows = calls.into_iter().map(cells).collect();
+    table
+}
+
+fn proxy(result: &RunResult) -> Table {
+    let mut table = Table::new("Fault proxy, over the whole run", 1, &["", ""]);
+    let Some(proxy) = &result.proxy else { return table };
+    let counters = &proxy.counters;
+    let counts = [
+        ("connections", counters.connections),
+        ("refused", counters.refused),
+        ("reset", counters.resets),
+        ("half open", counters.half_opens),
+        ("failed", counters.failures),
+        ("stalls", counters.stalls),
+    ];
+    let count = |(name, count): (&str, u64)| vec![name.to_owned(), show(count as f64, Unit::Count)];
+    table.rows = counts.into_iter().map(count).collect();
+    table.rows.push(vec!["bytes to viewers".to_owned(), show(counters.bytes_down as f64, Unit::Bytes)]);
+    table.rows.push(vec!["CPU time, of what counts".to_owned(), show(proxy.cpu_s, Unit::Seconds)]);
+    table
+}
+
 fn harness(result: &RunResult) -> Table {
     let harness = &result.harness;
     let mut table = Table::new("Did the harness keep up?", 1, &["", ""]);
-    let share = harness.cpu_share.iter().copied().reduce(f64::max);
+    let shares: Vec<String> = harness.cpu_share.iter().map(|share| show(*share, Unit::Share)).collect();
     let lag = |ms: f64| (harness.lag.count > 0).then_some(ms);
     table.rows = vec![
         vec!["threads".to_owned(), show(f64::from(harness.threads), Unit::Count)],
-        vec!["busiest thread, of a core".to_owned(), show_some(share, Unit::Share)],
+        vec!["of its core, by thread".to_owned(), shares.join(", ")],
+        vec!["lag p50".to_owned(), show_some(lag(harness.lag.p50), Unit::Milliseconds)],
         vec!["lag p99".to_owned(), show_some(lag(harness.lag.p99), Unit::Milliseconds)],
         vec!["lag max".to_owned(), show_some(lag(harness.lag.max), Unit::Milliseconds)],
         vec!["ports exhausted".to_owned(), show(harness.ports_exhausted as f64, Unit::Count)],

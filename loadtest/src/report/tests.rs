@@ -78,9 +78,37 @@ fn text_tells_quantiles_costs_and_what_was_missed() {
     let latency = text.lines().find(|line| line.contains("behind live")).unwrap();
     assert!(latency.ends_with("–  –  –  –  –  –") || latency.matches('–').count() == 7, "{latency}");
     assert!(text.contains("CPU time per GB") && text.contains("continuity-counter") && text.contains("status 503"));
-    assert!(text.starts_with("evening: FAILED\n"));
+    assert!(text.starts_with("evening: FAILED\n") && text.contains("http://127.0.0.1:8080"));
+    let group = text.lines().find(|line| line.contains("set-top boxes")).unwrap();
+    assert!(group.contains("  1,000  19 (0.0158 %)  ") && group.ends_with("  55 MB to 61 MB"), "{group}");
+    assert!(text.contains("of its core, by thread     61 %\n"));
     assert!(text.contains("startup p95 is 912 ms, above 800 ms"));
     assert!(!text.contains('\u{1b}'), "a command line must not colour the terminal");
+}
+
+#[test]
+fn system_calls_are_told_by_name_or_why_they_are_not() {
+    let mut result = sample::result(SEED);
+    result.measured_s = 100.0;
+    result.groups.values_mut().for_each(|group| group.bytes = 1_000_000_000);
+    let counted = {
+        let mut result = result.clone();
+        let server = result.server.as_mut().unwrap();
+        server.syscalls = Some(30_000);
+        server.syscalls_by_name = [("other".to_owned(), 2_000), ("sendmsg".to_owned(), 28_000)].into();
+        result
+    };
+    assert_eq!(figure(&counted, "server", "system calls"), Some(300.0));
+    assert_eq!(figure(&counted, "server", "sendmsg per GB"), Some(14_000.0));
+    let text = text::report(&counted);
+    let (sendmsg, other) = (text.find("  sendmsg         280  14,000\n"), text.find("  other            20   1,000\n"));
+    assert!(sendmsg.is_some() && sendmsg < other, "{text}");
+    assert!(text.contains("note: perf counted"));
+    let warnings = compare(&result, &counted).warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("counted in B alone")), "{warnings:?}");
+    result.server.as_mut().unwrap().syscalls_refused = Some("there is no perf: <install> it".to_owned());
+    assert!(text::report(&result).contains("note: system calls were not counted: there is no perf: <install> it\n"));
+    assert!(html::report(&result).contains("not counted: there is no perf: &lt;install&gt; it"));
 }
 
 #[test]

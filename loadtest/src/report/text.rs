@@ -1,8 +1,9 @@
 //! A result as text for a terminal.
 
-use super::format::{printable, significant};
+use super::format::{Unit, printable, show, significant};
 use super::tables;
 use crate::result::RunResult;
+use crate::scenario::Through;
 
 /// The report: what was run and the verdict, the tables, and at the end what was missed, where eyes rest.
 pub fn report(result: &RunResult) -> String {
@@ -13,6 +14,7 @@ pub fn report(result: &RunResult) -> String {
     if let Some(command) = &environment.server_command {
         text.push_str(&format!("  server: {command}\n"));
     }
+    text.extend(notes(result).iter().map(|note| format!("  note: {note}\n")));
     for table in tables::tables(result) {
         text.push_str(&format!("\n{}", table.text()));
     }
@@ -38,10 +40,32 @@ pub fn reasons(result: &RunResult) -> Vec<String> {
     refused.chain(missed).chain(broken).collect()
 }
 
+/// What to bear in mind when reading the figures, each in a sentence.
+pub fn notes(result: &RunResult) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(server) = &result.server {
+        notes.extend(server.syscalls_refused.iter().map(|why| format!("system calls were not counted: {why}")));
+        if server.syscalls.is_some() {
+            notes
+                .push("perf counted system calls, which makes each of them on this machine a little slower".to_owned());
+        }
+    }
+    if let Some(proxy) = &result.proxy {
+        let through = result.scenario.group.iter().filter(|group| group.through == Through::Proxy);
+        let names = through.map(|group| group.name.as_str()).collect::<Vec<_>>().join(", ");
+        let cpu = show(proxy.cpu_s, Unit::Seconds);
+        notes.push(format!(
+            "{names}: through the harness's fault proxy, whose {cpu} of processor time are within the machine's figures, not within the server's"
+        ));
+    }
+    notes
+}
+
 /// When, how long and against what.
 pub fn subtitle(result: &RunResult) -> String {
     let scenario = &result.scenario;
     let measured_s = significant(result.measured_s);
     let warmup = format!("{} s of warm-up", scenario.warmup_s);
-    format!("{}, {measured_s} s measured after {warmup}, seed {}", result.environment.begun, scenario.seed)
+    let (begun, target) = (&result.environment.begun, &scenario.target);
+    format!("{begun}, {target}, {measured_s} s measured after {warmup}, seed {}", scenario.seed)
 }

@@ -2,9 +2,9 @@
 //!
 //! What it deliberately does not do: check anything; [`crate::tscheck`] does.
 
+use super::packets::{PACKET_BYTES, Packets};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-const PACKET_BYTES: usize = 188;
 /// Media over which a rate is taken, 27 MHz: long enough for a group of pictures to even out.
 const WINDOW: u64 = 2 * 27_000_000;
 /// A longer step of the PCR, or one back, is a new time base.
@@ -40,7 +40,12 @@ impl MediaRate {
 
 /// Reads the PCRs of one stream.
 pub struct RateMeter {
-    partial: Vec<u8>,
+    packets: Packets,
+    pcrs: Pcrs,
+}
+
+/// What was read so far.
+struct Pcrs {
     bytes: u64,
     /// PID of the first PCR; in what this reads that is the picture's.
     pid: Option<u16>,
@@ -64,41 +69,21 @@ pub struct Step {
 impl RateMeter {
     /// Of a stream that begins; with `measures_rate` it sets the rate of others.
     pub fn new(measures_rate: bool) -> RateMeter {
-        RateMeter {
-            partial: Vec::with_capacity(PACKET_BYTES),
-            bytes: 0,
-            pid: None,
-            last: None,
-            window: None,
-            pictures: 0,
-            measures_rate,
-        }
+        let pcrs = Pcrs { bytes: 0, pid: None, last: None, window: None, pictures: 0, measures_rate };
+        RateMeter { packets: Packets::default(), pcrs }
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8], rate: &MediaRate) -> Step {
+    pub fn push(&mut self, bytes: &[u8], rate: &MediaRate) -> Step {
         let mut step = Step::default();
-        if !self.partial.is_empty() {
-            let missing = (PACKET_BYTES - self.partial.len()).min(bytes.len());
-            self.partial.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            if self.partial.len() == PACKET_BYTES {
-                let partial = std::mem::take(&mut self.partial);
-                self.packet(&partial, rate, &mut step);
-                self.partial = partial;
-                self.partial.clear();
-            }
-        }
-        let mut packets = bytes.chunks_exact(PACKET_BYTES);
-        for packet in &mut packets {
-            self.packet(packet, rate, &mut step);
-        }
-        self.partial.extend_from_slice(packets.remainder());
-        step.has_picture = self.pictures > 1;
+        self.packets.push(bytes, |packet| self.pcrs.packet(packet, rate, &mut step));
+        step.has_picture = self.pcrs.pictures > 1;
         step
     }
+}
 
-    fn packet(&mut self, packet: &[u8], rate: &MediaRate, step: &mut Step) {
+impl Pcrs {
+    fn packet(&mut self, packet: &[u8; PACKET_BYTES], rate: &MediaRate, step: &mut Step) {
         self.bytes += PACKET_BYTES as u64;
         let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
         // adaptation_field_control, adaptation_field_length and PCR_flag.

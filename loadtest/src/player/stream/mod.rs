@@ -1,14 +1,17 @@
 //! A viewer of a continuous transport stream.
 //!
-//! A checked one reads what it gets, holds it against the standard, and measures the media rate by PCR; the others count bytes and take
-//! that rate, or a given one. Both keep a buffer in media time and notice stalls. When the stream ends it asks again a second later.
+//! A checked one reads what it gets, holds it against the standard, measures the media rate by PCR, and how long pictures that carry the origin's wall
+//! clock were under way; the others count bytes and take that rate, or a given one. Both keep a buffer in media time and notice stalls. When the stream ends it asks again a second later.
 //! What it deliberately does not do: decode.
 
 mod buffer;
 mod media_rate;
+mod packets;
+mod units;
 
 pub use media_rate::MediaRate;
 
+use super::origin_latency::{Arrived, OriginLatency};
 use super::{Action, Body, End, Fetch, FetchKind, Head, Lane, Micros, Player, PlayerFigures};
 use crate::result::Violation;
 use crate::tscheck::{Checker, Report};
@@ -17,6 +20,7 @@ use media_rate::RateMeter;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use units::Units;
 
 /// From the end of an answer to the next request.
 const RETRY_US: Micros = 1_000_000;
@@ -41,12 +45,20 @@ pub struct Stream {
     bytes: u64,
     buffer: Buffer,
     figures: PlayerFigures,
+    origin_latency: OriginLatency,
     violations: BTreeMap<String, Violation>,
 }
 
 enum Content {
     Counted,
-    Checked(Box<(Checker, RateMeter)>),
+    Checked(Box<Checks>),
+}
+
+/// What reads an answer.
+struct Checks {
+    checker: Checker,
+    rate: RateMeter,
+    units: Units,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,8 +88,15 @@ impl Stream {
             bytes: 0,
             buffer: Buffer::default(),
             figures: PlayerFigures::default(),
+            origin_latency: OriginLatency::default(),
             violations: BTreeMap::new(),
         }
+    }
+
+    /// Gives it the wall clock at time 0, microseconds since 1970: how long pictures were under way can be told.
+    pub fn with_epoch(mut self, epoch: i64) -> Stream {
+        self.origin_latency.set_epoch(epoch);
+        self
     }
 
     fn ask(&mut self, intended: Micros) -> Action {
@@ -106,11 +125,12 @@ impl Stream {
     }
 
     /// Media in some of the body, and whether a picture is there to be shown.
-    fn take(&mut self, body: Body<'_>) -> (u64, bool) {
+    fn take(&mut self, body: Body<'_>, now: Micros) -> (u64, bool) {
         match (&mut self.content, body) {
-            (Content::Checked(checked), Body::Bytes(bytes)) => {
-                checked.0.push(bytes);
-                let step = checked.1.push(bytes, &self.rate);
+            (Content::Checked(checks), Body::Bytes(bytes)) => {
+                checks.checker.push(bytes);
+                checks.units.push(bytes, now, |made_us, at| self.origin_latency.see(made_us, at));
+                let step = checks.rate.push(bytes, &self.rate);
                 (step.media_us, step.has_picture)
             }
             (_, body) => {
@@ -123,9 +143,9 @@ impl Stream {
 
     /// Ends the check of an answer.
     fn settle(&mut self) {
-        if let Content::Checked(checked) = &mut self.content {
-            let report = std::mem::take(&mut checked.0).finish();
-            checked.1 = RateMeter::new(!self.is_rate_given);
+        if let Content::Checked(checks) = &mut self.content {
+            let ended = std::mem::replace(checks, Checks::new(self.is_rate_given));
+            let report = ended.checker.finish();
             if report.packets > 0 {
                 collect(&mut self.violations, &report);
             }
@@ -135,7 +155,14 @@ impl Stream {
 
 impl Content {
     fn checked(is_rate_given: bool) -> Content {
-        Content::Checked(Box::new((Checker::new(), RateMeter::new(!is_rate_given))))
+        Content::Checked(Checks::new(is_rate_given))
+    }
+}
+
+impl Checks {
+    fn new(is_rate_given: bool) -> Box<Checks> {
+        let rate = RateMeter::new(!is_rate_given);
+        Box::new(Checks { checker: Checker::new(), rate, units: Units::default() })
     }
 }
 
@@ -158,6 +185,7 @@ impl Player for Stream {
     fn on_head(&mut self, _: Lane, now: Micros, head: &Head<'_>) {
         self.state = if head.status == 200 { State::Watching } else { State::Refused };
         self.last_body = Some(now);
+        self.origin_latency.begin(now);
     }
 
     fn on_body(&mut self, _: Lane, now: Micros, body: Body<'_>) {
@@ -169,7 +197,7 @@ impl Player for Stream {
         self.last_body = Some(now);
         self.bytes += size(body);
         self.figures.bytes += size(body);
-        let (media_us, has_picture) = self.take(body);
+        let (media_us, has_picture) = self.take(body, now);
         self.buffer.add(now, media_us);
         if has_picture && self.figures.startup_us.is_none() {
             self.figures.startup_us = self.arrived.map(|arrived| now.saturating_sub(arrived));
@@ -197,6 +225,10 @@ impl Player for Stream {
     fn violations(&mut self) -> Vec<Violation> {
         self.settle();
         std::mem::take(&mut self.violations).into_values().collect()
+    }
+
+    fn take_arrived(&mut self) -> Vec<Arrived> {
+        self.origin_latency.take()
     }
 }
 
