@@ -231,7 +231,7 @@ pub const WINDOW_SEGMENTS_MAX: usize = 1_024;
 // ---- runtime
 
 /// Period of the pacemaker while a shard waits for what another one publishes, milliseconds.
-pub const TICK_FAST_MS: u64 = 5;
+pub const TICK_FAST_MS: u64 = 8;
 /// Period of the pacemaker while a shard has anything else to do, milliseconds: sockets wake it by themselves.
 pub const TICK_STEADY_MS: u64 = 40;
 /// Period of the pacemaker on an idle shard, milliseconds.

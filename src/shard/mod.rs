@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   main ── boot ──► one glommio executor per shard ◄── pacemaker (foreign thread: wakes, watches)
-//!                       │ accept ─► conn ─► route ─► playlist | segment (sendfile) | live ─► pump (send)
+//!                       │ accept ─► conn ─► route ─► playlist | segment (splice) | live ─► pump (send)
 //!                       │ owner: origin ─► session ─► store ──published──► mirrors of every shard
-//!                       └ tick (5 ms): mesh, mirrors, idle clocks, deadlines
+//!                       └ tick (8 to 250 ms): mesh, mirrors, idle clocks, deadlines
 //! ```
 //!
 //! A channel has one owner shard; a viewer stays on the shard that accepted it. Shards share nothing but the [`Relay`]
