@@ -5,7 +5,7 @@
 //! ```text
 //!                                                              ┌► TS packager ────► store ──────────┬► continuous TS   send(2)
 //!  origin ─► demux ─► pacer ─► timeline ─► ES ring per track ─┤                                    └► HLS-TS        ┐
-//!  (http)    packets  evens    output      samples in a    │  └► CMAF packager ──► store per track ─┬► HLS-fMP4      ├ sendfile(2)
+//!  (http)    packets  evens    output      samples in a    │  └► CMAF packager ──► store per track ─┬► HLS-fMP4      ├ sendfile(2), splice(2)
 //!            to       out      time, cuts, memory map      │     ▲                 rendition        └► DASH          ┘
 //!            samples  bursts   numbers                     ▼     │
 //!                                                  branch: hand-over ring ─► transcoder's thread ─► hand-over ring, an ES ring like the others
