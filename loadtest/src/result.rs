@@ -119,7 +119,7 @@ pub struct ServerFigures {
     /// At the end; and the most that was seen.
     pub rss_bytes: u64,
     pub rss_bytes_max: u64,
-    /// Kernel memory of its TCP sockets, from `ss -m`'s source, a second before the end: viewers are there. So are the next two.
+    /// Kernel memory of its TCP sockets, from `ss -m`'s source, mean of some moments in the last second: viewers are there. So they are with the next two.
     pub socket_bytes: Option<u64>,
     pub threads: u32,
     pub open_files: u32,

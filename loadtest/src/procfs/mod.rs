@@ -27,6 +27,8 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// Samples from its start on.
 pub struct Sampler {
@@ -99,12 +101,12 @@ impl Sampler {
         SecondSample { server_cpu_s, server_rss_bytes, machine_busy_s, machine_cores_busy, tcp_memory_bytes }
     }
 
-    /// Looks at what is held while viewers are there: sockets, open files, threads. Called once, before they leave: it takes tens of milliseconds for
-    /// each thousand connections of the machine, at the lowest priority.
+    /// Looks at what is held while viewers are there: sockets, open files, threads. Called once, a second before they
+    /// leave: it takes half of that, and longer beside more than some 5,000 viewers.
     pub fn look(&mut self) {
         if let Some(server) = &mut self.server {
             let held = server.processes.read().ok();
-            server.looked_at = held.map(|(_, held)| (held, socket_bytes(&server.processes.pids())));
+            server.looked_at = held.map(|(_, held)| (held, mean_socket_bytes(&server.processes.pids())));
         }
         self.tcp_memory_bytes = tcp_memory_bytes();
     }
@@ -189,7 +191,20 @@ pub fn thread_cpu_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
-/// Kernel memory of the processes' TCP sockets, where `ss` of iproute2 is there to tell.
+/// Mean of some moments: a socket is empty between what is sent at once and what comes next, as all are of viewers of one channel.
+/// It is on the low side where `ss` shares its core with viewers: it runs when they have read all there is.
+fn mean_socket_bytes(pids: &[u32]) -> Option<u64> {
+    // Uneven, so that they do not fall in step with a server's flushes.
+    let pauses = [0, 70, 110, 130].map(Duration::from_millis);
+    let mut sum = 0;
+    for pause in pauses {
+        thread::sleep(pause);
+        sum += socket_bytes(pids)?;
+    }
+    Some(sum / pauses.len() as u64)
+}
+
+/// Kernel memory of the processes' TCP sockets now, where `ss` of iproute2 is there to tell.
 pub fn socket_bytes(pids: &[u32]) -> Option<u64> {
     // It shares its core with viewers, and goes through all sockets and open files of the machine.
     let output = Command::new("nice")
@@ -207,7 +222,7 @@ mod tests {
     use std::hint::black_box;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     /// Keeps a processor busy for this long by the clock of the wall.
     fn burn(time: Duration) {
