@@ -29,7 +29,8 @@ pub const EXIT_SYSTEM: i32 = 78;
 /// Exit code when a shard stopped moving (sysexits.h EX_SOFTWARE).
 pub const EXIT_SHARD_DEAD: i32 = 70;
 
-/// Entries of each executor's ring, and bytes of its registered buffers: small, so that many executors fit in 8 MiB of memlock.
+/// Entries of each executor's ring. The kernel finds armed polls, one a connection, in a table that it sizes by this, of 256 buckets at most, and glommio has
+/// it look there on each wake. Registered buffers are small, so that many executors fit in 8 MiB of memlock.
 const RING_DEPTH: usize = 4_096;
 const RING_MEMORY_BYTES: usize = 64 << 10;
 /// Locked memory one executor needs at least, bytes.

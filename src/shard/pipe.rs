@@ -6,7 +6,7 @@
 //! `sendfile` looks up each page of the file again for each viewer, which is a quarter of its price; a pipe hands on references (`tee(2)`,
 //! `splice(2)`). No byte is copied, and a page that the file lets go of meanwhile stays as it was, as in a socket's queue.
 
-use super::socket::{Sent, outcome};
+use super::socket::{Sent, uninterrupted};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
@@ -42,13 +42,12 @@ impl Pipe {
         let (mut at, mut left) = (offset as libc::loff_t, len);
         while left > 0 {
             // SAFETY: `at` is a live local; descriptors are only named.
-            let n = unsafe {
+            let moved = uninterrupted(|| unsafe {
                 libc::splice(file, &mut at, pipe.write.as_raw_fd(), null_mut(), left, libc::SPLICE_F_NONBLOCK)
-            };
-            match outcome(n)? {
-                Some(Sent::Bytes(count)) => left -= count,
-                Some(Sent::Full) => return Err(io::ErrorKind::StorageFull.into()),
-                None => {}
+            });
+            match moved? {
+                Sent::Bytes(count) => left -= count,
+                Sent::Full => return Err(io::ErrorKind::StorageFull.into()),
             }
         }
         Ok(pipe)
@@ -58,6 +57,8 @@ impl Pipe {
 /// What a shard sends out of pipes with. Its scratch pipe is empty between calls.
 pub(crate) struct Spout {
     scratch: Pipe,
+    /// Of the scratch pipe.
+    bytes: usize,
     null: OwnedFd,
 }
 
@@ -65,15 +66,17 @@ impl Spout {
     /// A spout for pipes of at most `bytes`.
     pub fn new(bytes: usize) -> io::Result<Spout> {
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-        Ok(Spout { scratch: Pipe::new(bytes)?, null: null.into() })
+        Ok(Spout { scratch: Pipe::new(bytes)?, bytes, null: null.into() })
     }
 
     /// Sends what `pipe` holds, of `len` bytes, to the non-blocking socket `fd`, as far as it takes it; the pipe keeps all. `more`: further bytes follow at once.
     pub fn send(&mut self, pipe: &Pipe, len: usize, fd: RawFd, more: bool) -> io::Result<Sent> {
         // SAFETY: descriptors are only named.
-        let teed =
-            unsafe { libc::tee(pipe.read.as_raw_fd(), self.scratch.write.as_raw_fd(), len, libc::SPLICE_F_NONBLOCK) };
-        let Some(Sent::Bytes(teed)) = outcome(teed)? else { return Err(io::ErrorKind::Interrupted.into()) };
+        let teed = uninterrupted(|| unsafe {
+            libc::tee(pipe.read.as_raw_fd(), self.scratch.write.as_raw_fd(), len, libc::SPLICE_F_NONBLOCK)
+        });
+        // The scratch pipe is empty, so it takes something.
+        let Sent::Bytes(teed) = teed? else { return Err(io::ErrorKind::StorageFull.into()) };
         let sent = self.pour(fd, teed, more);
         let left = teed - if let Ok(Sent::Bytes(count)) = sent { count } else { 0 };
         if left > 0 {
@@ -84,13 +87,8 @@ impl Spout {
 
     fn pour(&self, to: RawFd, len: usize, more: bool) -> io::Result<Sent> {
         let flags = libc::SPLICE_F_NONBLOCK | if more { libc::SPLICE_F_MORE } else { 0 };
-        loop {
-            // SAFETY: descriptors are only named; no offsets.
-            let n = unsafe { libc::splice(self.scratch.read.as_raw_fd(), null_mut(), to, null_mut(), len, flags) };
-            if let Some(sent) = outcome(n)? {
-                return Ok(sent);
-            }
-        }
+        // SAFETY: descriptors are only named; no offsets.
+        uninterrupted(|| unsafe { libc::splice(self.scratch.read.as_raw_fd(), null_mut(), to, null_mut(), len, flags) })
     }
 
     /// Empties the scratch pipe; one that cannot be emptied is replaced.
@@ -99,9 +97,7 @@ impl Spout {
             match self.pour(self.null.as_raw_fd(), left, false) {
                 Ok(Sent::Bytes(count)) => left -= count,
                 _ => {
-                    // SAFETY: only names a descriptor.
-                    let bytes = unsafe { libc::fcntl(self.scratch.write.as_raw_fd(), libc::F_GETPIPE_SZ) };
-                    self.scratch = Pipe::new(bytes.max(4_096) as usize)?;
+                    self.scratch = Pipe::new(self.bytes)?;
                     return Ok(());
                 }
             }

@@ -22,40 +22,31 @@ pub(crate) enum Sent {
 /// `send(2)`, non-blocking, without SIGPIPE. `more`: further bytes follow at once (MSG_MORE).
 pub(crate) fn send(fd: RawFd, bytes: &[u8], more: bool) -> io::Result<Sent> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-    loop {
-        // SAFETY: `bytes` is a live slice of `len` readable bytes for the whole call; a bad `fd` is an error, not UB.
-        let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
-        if let Some(sent) = outcome(n)? {
-            return Ok(sent);
-        }
-    }
+    // SAFETY: `bytes` is a live slice of `len` readable bytes for the whole call; a bad `fd` is an error, not UB.
+    uninterrupted(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
 /// `sendfile(2)` of `len` bytes at `offset` of `file`.
 pub(crate) fn sendfile(fd: RawFd, file: RawFd, offset: u64, len: usize) -> io::Result<Sent> {
     let mut offset = offset as libc::off_t;
-    loop {
-        // SAFETY: `offset` is a live local; descriptors are only named, a bad one is an error, not UB.
-        let n = unsafe { libc::sendfile(fd, file, &mut offset, len) };
-        if let Some(sent) = outcome(n)? {
-            return Ok(sent);
-        }
-    }
+    // SAFETY: `offset` is a live local; descriptors are only named, a bad one is an error, not UB.
+    uninterrupted(|| unsafe { libc::sendfile(fd, file, &mut offset, len) })
 }
 
-/// `None`: interrupted, try again.
-pub(super) fn outcome(n: isize) -> io::Result<Option<Sent>> {
-    if n > 0 {
-        return Ok(Some(Sent::Bytes(n as usize)));
-    }
-    if n == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    let error = io::Error::last_os_error();
-    match error.kind() {
-        io::ErrorKind::WouldBlock => Ok(Some(Sent::Full)),
-        io::ErrorKind::Interrupted => Ok(None),
-        _ => Err(error),
+/// Makes a non-blocking call that moves bytes and returns how many, again each time that a signal interrupts it.
+pub(super) fn uninterrupted(mut call: impl FnMut() -> isize) -> io::Result<Sent> {
+    loop {
+        match call() {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n @ 1.. => return Ok(Sent::Bytes(n as usize)),
+            _ => {}
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => return Ok(Sent::Full),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        }
     }
 }
 

@@ -143,7 +143,7 @@ impl Framer {
     /// Takes one PES payload and emits the samples that it completes.
     ///
     /// The last picture of the payload is among them only when its end is known: for that the stream must have shown several
-    /// payloads that begin with an access unit and say so (`aligned`). Where the PES packet's end was only found by the start
+    /// payloads that begin with an access unit, fewer where they say so (`aligned`). Where the PES packet's end was only found by the start
     /// of the next one (PES_packet_length 0), [`Framer::push_followed`] is sure and as prompt.
     pub fn push(&mut self, pes: PesPayload<'_>, emit: &mut dyn FnMut(Frame<'_>)) {
         self.take(pes, None, emit);
