@@ -4,12 +4,11 @@
 //! does not do: stop one server while the other is measured. Both run all the time, so that what an idle server costs is in the whole
 //! machine's figures of both.
 
-use crate::engine::args::{REFUSED, ScenarioArgs, is_stdout, write_json};
+use crate::engine::args::{REFUSED, ScenarioArgs};
 use crate::lab::figures::{Figures, Rounds};
-use crate::lab::peer::PeerSettings;
 use crate::lab::round::{Runner, in_turns};
 use crate::lab::scratch::Scratch;
-use crate::lab::side::Side;
+use crate::lab::side::{BenchArgs, Side};
 use crate::report::figures::Figure;
 use crate::report::format::show_some;
 use crate::result::RunResult;
@@ -18,7 +17,6 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// `loadtest ab`.
@@ -45,14 +43,8 @@ pub struct AbArgs {
     /// Rounds: each runs both servers.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// CPU of the viewers; repeated: a thread each.
-    #[arg(long = "core")]
-    cores: Vec<usize>,
     #[command(flatten)]
-    peers: PeerSettings,
-    /// Where to write figures and ratios as JSON, - for standard output.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    bench: BenchArgs,
 }
 
 /// What an A/B measured.
@@ -117,14 +109,13 @@ pub fn run(args: &AbArgs) -> Result<ExitCode> {
     ensure!(args.rounds > 0, "there must be a round");
     let base = args.scenario.read()?;
     let mut sides = [
-        Side::start(&args.a, args.a_pid, &args.a_path, &base, &args.peers)?,
-        Side::start(&args.b, args.b_pid, &args.b_path, &base, &args.peers)?,
+        Side::start(&args.a, args.a_pid, &args.a_path, &base, &args.bench.peers)?,
+        Side::start(&args.b, args.b_pid, &args.b_path, &base, &args.bench.peers)?,
     ];
     let scratch = Scratch::new()?;
-    let cores = viewers_cores(&args.cores, &args.peers, sides.iter().any(Side::is_peer));
+    let cores = args.bench.viewers_cores(sides.iter().any(Side::is_peer));
     let runner = Runner { cores: &cores, folder: scratch.path() };
-    let is_quiet = is_stdout(args.json.as_deref());
-    let say = |line: String| if is_quiet { eprintln!("{line}") } else { println!("{line}") };
+    let say = |line: String| args.bench.say(&line);
     say(format!("A  {}\nB  {}\n{}, {} s a run", sides[0], sides[1], base.name, base.duration_s));
     let mut rounds = Vec::new();
     for index in 0..args.rounds as usize {
@@ -136,16 +127,9 @@ pub fn run(args: &AbArgs) -> Result<ExitCode> {
     let scenario = sides[0].scenario(&base)?;
     let comparison = Comparison { servers, scenario, figures: rows(&rounds), rounds };
     say(comparison.to_string());
-    if let Some(path) = &args.json {
-        write_json(path, &comparison)?;
-    }
+    args.bench.write_json(&comparison)?;
     let counted = comparison.rounds.iter().any(Round::counts);
     Ok(if counted { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
-}
-
-/// As asked for; else, with peers, apart from their core.
-pub fn viewers_cores(asked: &[usize], peers: &PeerSettings, with_peer: bool) -> Vec<usize> {
-    if asked.is_empty() && with_peer { vec![peers.feed_core] } else { asked.to_vec() }
 }
 
 fn measure(sides: &mut [Side; 2], base: &Scenario, runner: &Runner, round: usize) -> Result<Round> {

@@ -6,12 +6,10 @@
 
 pub mod search;
 
-use crate::ab::viewers_cores;
-use crate::engine::args::{REFUSED, ScenarioArgs, is_stdout, share_out, write_json};
-use crate::lab::peer::PeerSettings;
+use crate::engine::args::{REFUSED, ScenarioArgs, share_out};
 use crate::lab::round::Runner;
 use crate::lab::scratch::Scratch;
-use crate::lab::side::Side;
+use crate::lab::side::{BenchArgs, Side};
 use crate::result::RunResult;
 use crate::scenario::{Arrivals, Scenario, Slo};
 use anyhow::{Result, ensure};
@@ -20,7 +18,6 @@ use search::{Capacity, Limit, Outcome, Search, vote};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// `loadtest capacity`.
@@ -51,14 +48,8 @@ pub struct CapacityArgs {
     /// Count content that breaks a rule as a missed bound.
     #[arg(long)]
     content_must_hold: bool,
-    /// CPU of the viewers; repeated: a thread each.
-    #[arg(long = "core")]
-    cores: Vec<usize>,
     #[command(flatten)]
-    peers: PeerSettings,
-    /// Where to write steps and result as JSON, - for standard output.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    bench: BenchArgs,
 }
 
 /// Bounds that stand above the scenario's, which stand above the defaults.
@@ -131,12 +122,11 @@ pub fn run(args: &CapacityArgs) -> Result<ExitCode> {
     base.slo = args.bounds.over(&base.slo);
     let target = args.target.as_deref().unwrap_or(&base.target);
     ensure!(!target.is_empty(), "the scenario has no target; give --target");
-    let mut side = Side::start(target, args.server_pid, &[], &base, &args.peers)?;
-    let is_quiet = is_stdout(args.json.as_deref());
-    let say = |line: String| if is_quiet { eprintln!("{line}") } else { println!("{line}") };
+    let mut side = Side::start(target, args.server_pid, &[], &base, &args.bench.peers)?;
+    let say = |line: String| args.bench.say(&line);
     say(format!("{side}\n{}, {} s a run; {}", base.name, base.duration_s, bounds(&base.slo)));
     let scratch = Scratch::new()?;
-    let cores = viewers_cores(&args.cores, &args.peers, side.is_peer());
+    let cores = args.bench.viewers_cores(side.is_peer());
     let runner = Runner { cores: &cores, folder: scratch.path() };
     let mut search = Search::new(args.from, args.most, args.precision / 100.0);
     let mut steps = Vec::new();
@@ -150,9 +140,7 @@ pub fn run(args: &CapacityArgs) -> Result<ExitCode> {
     let failed = failed(&steps, &capacity);
     let found = Found { server: side.name().to_owned(), scenario: side.scenario(&base)?, steps, capacity, failed };
     say(found.to_string());
-    if let Some(path) = &args.json {
-        write_json(path, &found)?;
-    }
+    args.bench.write_json(&found)?;
     let is_unknown = capacity.viewers == 0 && capacity.limit == Limit::Harness;
     Ok(if is_unknown { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }

@@ -1,13 +1,49 @@
 //! A server that is measured: one that runs already, by its URL, or a peer that is started for it.
 
 use super::peer::{Peer, PeerSettings, Preset};
+use crate::engine::args::{is_stdout, write_json};
 use crate::scenario::{Group, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 use std::fmt;
+use std::path::PathBuf;
 
 /// Begins the name of a peer where a URL could stand.
 const PEER: &str = "peer:";
+
+/// What `ab` and `capacity` are told alike.
+#[derive(Args)]
+pub struct BenchArgs {
+    /// CPU of the viewers; repeated: a thread each.
+    #[arg(long = "core")]
+    cores: Vec<usize>,
+    #[command(flatten)]
+    pub peers: PeerSettings,
+    /// Where to write what was measured as JSON, - for standard output.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// As asked for; else, with peers, apart from their core.
+    pub fn viewers_cores(&self, with_peer: bool) -> Vec<usize> {
+        if self.cores.is_empty() && with_peer { vec![self.peers.feed_core] } else { self.cores.clone() }
+    }
+
+    /// Prints a line; beside JSON on standard output, as an error.
+    pub fn say(&self, line: &str) {
+        if is_stdout(self.json.as_deref()) { eprintln!("{line}") } else { println!("{line}") }
+    }
+
+    /// Writes the document where it was asked for.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_json(&self, document: &impl Serialize) -> Result<()> {
+        self.json.as_ref().map_or(Ok(()), |path| write_json(path, document))
+    }
+}
 
 /// The server, with what differs for it in a scenario.
 pub struct Side {
