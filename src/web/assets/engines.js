@@ -1,5 +1,6 @@
 // One function per player library. Each begins to play `url` on `video` and gives what the player panel needs of it:
-//   { latency(nowMs): seconds behind the origin or null, audio(): [{ label, selected, select() }], destroy() }
+//   { latency(nowMs): seconds behind the origin or null, audio(): [{ label, selected, select() }], destroy(), ready? }
+// `ready` is a promise kept once playback may begin; without one it may at once.
 // `on.fatal({ kind: 'network' | 'media' | 'codec', status? })` is called when it cannot go on by itself.
 //
 // Latency compares the wall clock of the picture with the relay's clock: the relay's output time is anchored to it in every format.
@@ -29,6 +30,9 @@ function library(file, name) {
 /** MSE, or what iPhones have instead. */
 export const MediaSourceType = window.ManagedMediaSource ?? window.MediaSource;
 
+/** Segments that an HLS playlist lists before playback begins. */
+const SEGMENTS_TO_BEGIN = 2;
+
 async function hls(video, url, on, hasAudio) {
   const Hls = MediaSourceType && await library('hls.min.js', 'Hls');
   if (!Hls?.isSupported()) return native(video, url, on);
@@ -57,9 +61,14 @@ async function hls(video, url, on, hasAudio) {
       on.fatal({ kind: data.type === Hls.ErrorTypes.NETWORK_ERROR ? 'network' : 'media', status: data.response?.code });
     }
   });
+  // On the one segment that a channel lists when it was just opened, playback would run dry at the first reload that comes a little late.
+  const ready = new Promise((resolve) => {
+    player.on(Hls.Events.LEVEL_LOADED, (_, { details }) => (!details.live || details.fragments.length >= SEGMENTS_TO_BEGIN) && resolve());
+  });
   player.loadSource(url);
   player.attachMedia(video);
   return {
+    ready,
     // From EXT-X-PROGRAM-DATE-TIME; without it what the player estimates from the playlist.
     latency: (nowMs) => (player.playingDate ? (nowMs - player.playingDate.getTime()) / 1000 : player.latency || null),
     audio: () => player.audioTracks.map((track, index) => ({

@@ -129,6 +129,8 @@ export class Player {
       const engine = await ENGINES[this.#format.engine](this.#video, addressOf(this.#format, this.#channel.id, this.#profile), on, hasAudio);
       if (turn !== this.#turn) return engine?.destroy();
       this.#engine = engine;
+      await engine?.ready;
+      if (turn !== this.#turn) return;
     } catch (error) {
       if (turn === this.#turn) this.#failed({ kind: 'network', text: error.message });
       return;
@@ -282,7 +284,7 @@ export class Player {
     const moved = video.currentTime !== tally.position;
     tally.tickMs = now;
     tally.position = video.currentTime;
-    if (moved && !this.#isStarted() && video.readyState >= 2) this.#started(now);
+    if (moved && !video.paused && !this.#isStarted() && video.readyState >= 2) this.#started(now);
     // A hidden tab's timers are slowed, and its picture may be stopped: nobody watches.
     if (document.hidden || video.paused || video.seeking || moved) {
       tally.stillMs = 0;
