@@ -230,9 +230,9 @@ pub const WINDOW_SEGMENTS_MAX: usize = 1_024;
 
 // ---- runtime
 
-/// Period of the pacemaker while a shard waits for what another one publishes, milliseconds.
+/// Period of the pacemaker while a shard begins or drains, milliseconds.
 pub const TICK_FAST_MS: u64 = 8;
-/// Period of the pacemaker while a shard has anything else to do, milliseconds: sockets wake it by themselves.
+/// Period of the pacemaker while a shard has anything to do, milliseconds: sockets and other shards wake it by themselves.
 pub const TICK_STEADY_MS: u64 = 40;
 /// Period of the pacemaker on an idle shard, milliseconds.
 pub const TICK_IDLE_MS: u64 = 250;

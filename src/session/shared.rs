@@ -4,6 +4,7 @@
 use crate::es::rendition::RenditionId;
 use crate::es::selection::Selection;
 use crate::es::{Params, Track, TrackKind};
+use crate::limits::SHARDS_MAX;
 use crate::metrics::{Counter, Format};
 use crate::package::cmaf::CmafShared;
 use crate::package::mpegts::TsShared;
@@ -126,7 +127,40 @@ pub struct ChannelShared {
     view: Mutex<Arc<ChannelView>>,
     /// Grows with every new view.
     version: AtomicU64,
+    pub readers: Readers,
     pub counters: ChannelCounters,
+}
+
+/// The shards that read a channel without owning it, and how often its owner has called them.
+#[derive(Default)]
+pub struct Readers {
+    /// A bit for each shard.
+    shards: [AtomicU64; SHARDS_MAX.div_ceil(64)],
+    calls: AtomicU64,
+}
+
+impl Readers {
+    /// Says whether `shard` reads the channel from now on.
+    pub fn set(&self, shard: usize, reads: bool) {
+        let (word, bit) = (&self.shards[shard / 64], 1 << (shard % 64));
+        if reads {
+            word.fetch_or(bit, Ordering::AcqRel)
+        } else {
+            word.fetch_and(!bit, Ordering::AcqRel)
+        };
+    }
+    /// The shards that read it, once there is something for them: they find that they were called (owner shard only).
+    pub fn call(&self) -> impl Iterator<Item = usize> {
+        let words = self.shards.each_ref().map(|word| word.load(Ordering::Acquire));
+        if words.iter().any(|word| *word != 0) {
+            self.calls.fetch_add(1, Ordering::Release);
+        }
+        (0..SHARDS_MAX).filter(move |shard| words[shard / 64] >> (shard % 64) & 1 != 0)
+    }
+    /// Grows with every call.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Acquire)
+    }
 }
 
 /// Counters of one channel since the process began.

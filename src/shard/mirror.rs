@@ -11,7 +11,7 @@ use crate::es::selection::Selection;
 use crate::limits::SWEEP_MS;
 use crate::package::mpegts::TsShared;
 use crate::session::Want;
-use crate::session::shared::ChannelView;
+use crate::session::shared::{ChannelShared, ChannelView};
 use crate::time::Now;
 use foldhash::HashMap;
 use std::cell::{Cell, RefCell};
@@ -23,6 +23,7 @@ pub(crate) struct Mirror {
     pub channel: u32,
     view: RefCell<Arc<ChannelView>>,
     seen_view: Cell<u64>,
+    seen_calls: Cell<u64>,
     /// Versions of the TS and the CMAF snapshot.
     seen_snapshots: Cell<(u64, u64)>,
     /// Woken at every change of the view, of the playlist snapshot, and on the sweep so that waiters look at the clock.
@@ -33,21 +34,59 @@ pub(crate) struct Mirror {
     touched_us: RefCell<HashMap<Want, u64>>,
     /// Connections that send a segment now, the one that began first in front.
     segments_in_flight: RefCell<VecDeque<InFlight>>,
+    _reading: Reading,
+}
+
+/// Has the channel's owner call this shard, for as long as it lives.
+struct Reading {
+    channel: u32,
+    shard: usize,
+    relay: Arc<Relay>,
+}
+
+impl Reading {
+    fn begin(channel: u32, shard: usize, relay: Arc<Relay>) -> Reading {
+        let reading = Reading { channel, shard, relay };
+        reading.set(true);
+        reading
+    }
+
+    fn shared(&self) -> &ChannelShared {
+        &self.relay.channels[self.channel as usize].shared
+    }
+
+    /// The owner's own shard is told without a call.
+    fn set(&self, reads: bool) {
+        if self.relay.channels[self.channel as usize].owner != self.shard {
+            self.shared().readers.set(self.shard, reads);
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.set(false);
+    }
 }
 
 impl Mirror {
-    pub fn new(channel: u32, relay: &Relay) -> Mirror {
-        let shared = &relay.channels[channel as usize].shared;
+    /// `shard`: which one it is for.
+    pub fn new(channel: u32, shard: usize, relay: Arc<Relay>) -> Mirror {
+        let reading = Reading::begin(channel, shard, relay);
+        // After the owner has learned of it, so that nothing is missed in between.
+        let shared = reading.shared();
         let version = shared.version();
         Mirror {
             channel,
             view: RefCell::new(shared.view()),
             seen_view: Cell::new(version),
+            seen_calls: Cell::new(shared.readers.calls()),
             seen_snapshots: Cell::default(),
             changed: Notify::default(),
             pumps: RefCell::default(),
             touched_us: Default::default(),
             segments_in_flight: RefCell::default(),
+            _reading: reading,
         }
     }
 
@@ -74,7 +113,7 @@ impl Mirror {
         self.touched_us.borrow_mut().remove(&want);
     }
 
-    /// Looks for news. Cheap when there are none: four atomic loads.
+    /// Looks for news. Cheap when there are none: a few atomic loads.
     pub fn check(&self, shard: &Rc<Shard>, now_us: u64) {
         let shared = &shard.relay.channels[self.channel as usize].shared;
         let version = shared.version();
@@ -87,8 +126,10 @@ impl Mirror {
         if changed {
             self.changed.notify_all();
         }
+        let calls = shared.readers.calls();
+        let is_called = self.seen_calls.replace(calls) != calls;
         for pump in self.pumps.borrow().iter() {
-            pump.check(now_us);
+            pump.check(now_us, is_called);
         }
     }
 

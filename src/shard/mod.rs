@@ -4,11 +4,11 @@
 //!   main ── boot ──► one glommio executor per shard ◄── pacemaker (foreign thread: wakes, watches)
 //!                       │ accept ─► conn ─► route ─► playlist | segment (splice) | live ─► pump (send)
 //!                       │ owner: origin ─► session ─► store ──published──► mirrors of every shard
-//!                       └ tick (8 to 250 ms): mesh, mirrors, idle clocks, deadlines
+//!                       └ tick (8 to 250 ms, or called by another shard): mesh, mirrors, idle clocks, deadlines
 //! ```
 //!
 //! A channel has one owner shard; a viewer stays on the shard that accepted it. Shards share nothing but the [`Relay`]
-//! directory (atomics and snapshots) and carry requests to each other by the [`mesh`].
+//! directory (atomics and snapshots), carry requests to each other by the [`mesh`], and call each other through the pacemaker's [`Heart`](pacemaker::Heart).
 
 pub mod boot;
 mod conn;
@@ -103,7 +103,8 @@ impl Shard {
     /// This shard's view of a channel, made at first need.
     pub fn mirror(self: &Rc<Self>, channel: u32) -> Rc<Mirror> {
         let mut mirrors = self.mirrors.borrow_mut();
-        mirrors.entry(channel).or_insert_with(|| Rc::new(Mirror::new(channel, &self.relay))).clone()
+        let make = || Rc::new(Mirror::new(channel, self.index, self.relay.clone()));
+        mirrors.entry(channel).or_insert_with(make).clone()
     }
 
     /// Says to the channel's owner that somebody here wants this of it. Cheap to call for every request.
@@ -117,8 +118,8 @@ impl Shard {
         if owner == self.index {
             owner::touch(self, channel, want, now.mono_us);
         } else if self.mesh.borrow_mut().send(owner, message) {
-            // An owner without connections beats slowly; the viewer is not to wait for that.
-            self.relay.shards[owner].heart.hasten(Tempo::Fast);
+            // The viewer is not to wait for its beat.
+            self.relay.shards[owner].heart.wake();
         } else {
             mirror.touch_failed(want);
         }
@@ -147,8 +148,13 @@ impl Shard {
         sighting.format
     }
 
-    /// Wakes this shard's readers of a channel after its owner published.
-    pub fn published(self: &Rc<Self>, channel: u32) {
+    /// Wakes this shard's readers of a channel after its owner published; `call`: other shards' readers too.
+    pub fn published(self: &Rc<Self>, channel: u32, call: bool) {
+        if call {
+            for reader in self.relay.channels[channel as usize].shared.readers.call() {
+                self.relay.shards[reader].heart.wake();
+            }
+        }
         if let Some(mirror) = self.mirrors.borrow().get(&channel) {
             mirror.check(self, self.now().mono_us);
         }

@@ -6,6 +6,7 @@
 use super::Shard;
 use super::deadlines::Watch;
 use super::origin;
+use super::pump::Flush;
 use crate::ring::branch::{Branch, OutputId};
 use crate::session::shared::{ChannelState, ChannelView};
 use crate::session::{Command, Ingested, OriginEvent, Session, ViewStamp, Want};
@@ -25,6 +26,9 @@ pub(crate) struct Owned {
     origin_socket: RefCell<Option<Rc<Watch>>>,
     shown: RefCell<Option<ViewStamp>>,
     published: Cell<(u64, u64)>,
+    /// When other shards' readers were called last, monotonic, and how far the TS stores were published then, in sum: less once one is gone.
+    called: Cell<(u64, u64)>,
+    flush: Flush,
     counted: Cell<Counted>,
 }
 
@@ -60,6 +64,8 @@ fn open(shard: &Rc<Shard>, channel: u32, now: Now) -> Rc<Owned> {
         origin_socket: RefCell::default(),
         shown: RefCell::new(None),
         published: Cell::default(),
+        called: Cell::default(),
+        flush: Flush::of(&shard.relay.config.media),
         counted: Cell::default(),
     });
     shard.owned.borrow_mut().insert(channel, owned.clone());
@@ -145,6 +151,7 @@ impl Owned {
             shard.last_numbers.borrow_mut().insert(self.channel, last);
         }
         entry.shared.publish(ChannelView::default());
+        shard.published(self.channel, true);
         entry.shared.counters.origin_up.set(0);
         tracing::info!(channel = entry.config.id, shard = shard.index, why, "session closed");
     }
@@ -164,7 +171,7 @@ impl Owned {
         }
     }
 
-    /// Publishes a new view when it differs, counts, and wakes this shard's readers.
+    /// Publishes a new view when it differs, counts, and wakes readers: those of other shards no more often than the continuous stream is flushed.
     fn show(&self, shard: &Rc<Shard>) {
         if self.stop.get() {
             return;
@@ -172,20 +179,27 @@ impl Owned {
         let session = self.session.borrow();
         let entry = &shard.relay.channels[self.channel as usize];
         let stamp = session.view_stamp();
-        let mut news = false;
+        let mut is_new_view = false;
         if self.shown.borrow().as_ref() != Some(&stamp) {
             let up = stamp.state == ChannelState::Live;
             entry.shared.counters.origin_up.set(u64::from(up));
             entry.shared.publish(session.view());
             *self.shown.borrow_mut() = Some(stamp);
-            news = true;
+            is_new_view = true;
         }
         self.count(&session, &entry.shared.counters);
         let published = session.published();
-        news |= self.published.replace(published) != published;
+        let before = self.published.replace(published);
         drop(session);
-        if news {
-            shard.published(self.channel);
+        if is_new_view || before != published {
+            let now_us = shard.now().mono_us;
+            let (called_us, called_at) = self.called.get();
+            let is_due = self.flush.is_due(published.0.abs_diff(called_at), now_us.saturating_sub(called_us));
+            let call = is_new_view || before.1 != published.1 || is_due;
+            if call {
+                self.called.set((now_us, published.0));
+            }
+            shard.published(self.channel, call);
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) enum Tempo {
     Idle,
     /// Something is served or pulled.
     Steady,
-    /// What another shard publishes, or asks for, is looked for on each beat.
+    /// It begins or drains.
     Fast,
 }
 
@@ -74,7 +74,8 @@ impl Heart {
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
-    fn wake(&self) {
+    /// Has it beat now, from whatever thread.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.wake_by_ref();
         }
@@ -108,7 +109,9 @@ pub(crate) fn run(relay: &Relay, mut on_beat: impl FnMut()) {
 struct Pulse {
     heart: Arc<Heart>,
     seen: u64,
-    /// Time since the shard was woken last.
+    /// Beats that `seen` is to grow by, for this thread woke the shard.
+    given: u64,
+    /// Time since the shard beat last, or was woken to.
     since_given: Duration,
     /// Time that the shard has not moved for, as far as this thread saw it pass.
     silent: Duration,
@@ -116,7 +119,7 @@ struct Pulse {
 
 impl Pulse {
     fn new(heart: Arc<Heart>) -> Self {
-        Pulse { seen: heart.beats(), heart, since_given: Duration::ZERO, silent: Duration::ZERO }
+        Pulse { seen: heart.beats(), given: 0, heart, since_given: Duration::ZERO, silent: Duration::ZERO }
     }
 
     /// `passed`: time since the last call, which was to be `sleep_ms`.
@@ -126,12 +129,14 @@ impl Pulse {
         let beats = self.heart.beats();
         let moved = beats != self.seen || self.heart.is_stopped();
         self.silent = if moved { Duration::ZERO } else { self.silent + passed.min(PASSED_MAX) };
-        self.seen = beats;
-        self.since_given += passed;
+        // Other shards' calls are beats too.
+        let was_called = beats.wrapping_sub(self.seen) > self.given;
+        self.since_given = if was_called { Duration::ZERO } else { self.since_given + passed };
+        (self.seen, self.given) = (beats, 0);
         let tempo = if draining { Tempo::Fast } else { self.heart.tempo() };
         // Half a beat of tolerance: sleep() wakes late, never early, and a skipped beat would double the period.
         if self.since_given + Duration::from_millis(sleep_ms / 2) >= Duration::from_millis(tempo.period_ms()) {
-            self.since_given = Duration::ZERO;
+            (self.since_given, self.given) = (Duration::ZERO, 1);
             self.heart.wake();
         }
     }

@@ -10,6 +10,7 @@ use super::Shard;
 use super::notify::Notify;
 use super::place::{Ahead, Place};
 use super::socket::{self, Sent};
+use crate::config::Media;
 use crate::es::selection::Selection;
 use crate::limits::{FLUSH_EARLY_MS, PUMP_BATCH, STALL_NULL_MS};
 use crate::metrics::{Counter, Format, ShardMetrics};
@@ -66,9 +67,20 @@ pub(crate) struct Pump {
 /// How often published bytes are pushed, so that viewers get fewer and larger sends: what a send costs hardly depends on its size. An access unit
 /// that comes this long after the last push goes out at once; others wait for the rest of the time, or until there are enough bytes.
 #[derive(Clone, Copy)]
-struct Flush {
+pub(super) struct Flush {
     us: u64,
     bytes: u64,
+}
+
+impl Flush {
+    pub fn of(media: &Media) -> Flush {
+        Flush { us: media.live_flush_ms * 1_000, bytes: media.live_flush_bytes as u64 }
+    }
+
+    /// Whether `ahead` bytes are to be pushed when the last push is `passed_us` ago.
+    pub fn is_due(self, ahead: u64, passed_us: u64) -> bool {
+        ahead > 0 && (ahead >= self.bytes || passed_us + FLUSH_EARLY_MS * 1_000 >= self.us)
+    }
 }
 
 /// Where sent bytes are counted beside the shard's metrics.
@@ -86,11 +98,10 @@ impl SentBytes {
 impl Pump {
     /// A pump on a store, with its task running.
     pub fn start(shard: &Rc<Shard>, channel: u32, selection: Selection, ts: Arc<TsShared>) -> Rc<Pump> {
-        let media = &shard.relay.config.media;
         let pump = Rc::new(Pump {
             selection,
             seen: Cell::new(ts.store().published()),
-            flush: Flush { us: media.live_flush_ms * 1_000, bytes: media.live_flush_bytes as u64 },
+            flush: Flush::of(&shard.relay.config.media),
             ts,
             viewers: RefCell::default(),
             free: RefCell::default(),
@@ -105,14 +116,10 @@ impl Pump {
         pump
     }
 
-    /// Wakes the task when something new is published and the last push is long enough ago, or enough is.
-    pub fn check(&self, now_us: u64) {
+    /// Wakes the task when something new is published and the last push is long enough ago, or enough is, or the owner called.
+    pub fn check(&self, now_us: u64, is_called: bool) {
         let ahead = self.ts.store().published().saturating_sub(self.seen.get());
-        if ahead == 0 {
-            return;
-        }
-        let is_due = now_us.saturating_sub(self.pushed_us.get()) + FLUSH_EARLY_MS * 1_000 >= self.flush.us;
-        if is_due || ahead >= self.flush.bytes {
+        if (is_called && ahead > 0) || self.flush.is_due(ahead, now_us.saturating_sub(self.pushed_us.get())) {
             self.wake.notify_all();
         }
     }

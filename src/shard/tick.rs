@@ -82,13 +82,12 @@ fn log_cut(shard: &Shard, watch: &Watch) {
 impl Shard {
     /// How fast the pacemaker has to beat. Thousands of connections that are merely kept alive need no beat.
     fn tempo(&self, now_us: u64) -> Tempo {
-        let mirrors = self.mirrors.borrow();
-        let is_elsewhere = |channel: u32| self.relay.channels[channel as usize].owner != self.index;
-        if mirrors.iter().any(|(channel, mirror)| is_elsewhere(*channel) && !mirror.is_idle()) {
-            return Tempo::Fast;
-        }
         let is_asked = now_us.saturating_sub(self.asked_us.get()) < BUSY_AFTER_REQUEST_MS * 1_000;
-        if is_asked || !mirrors.is_empty() || !self.owned.borrow().is_empty() { Tempo::Steady } else { Tempo::Idle }
+        if is_asked || !self.mirrors.borrow().is_empty() || !self.owned.borrow().is_empty() {
+            Tempo::Steady
+        } else {
+            Tempo::Idle
+        }
     }
 
     /// While draining: closes what waits, and says when all is sent or the deadline passed.
