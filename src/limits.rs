@@ -40,6 +40,8 @@ pub const ORIGIN_GOOD_MS: u64 = 10_000;
 pub const ORIGIN_RETRY_MS_MAX: u64 = 2_000;
 /// Bytes read from an origin socket at once.
 pub const ORIGIN_READ_BYTES: usize = 64 << 10;
+/// Bytes of an origin's stream that are always worth a wake-up of its reader.
+pub const ORIGIN_WORTH_BYTES_MAX: u64 = 32 << 10;
 
 /// Most of an origin's first burst that is held to see how old it is, bytes.
 pub const CONNECT_BURST_BYTES_MAX: usize = 16 << 20;

@@ -250,6 +250,8 @@ async fn run_shard(index: usize, relay: Arc<Relay>, luggage: Luggage) {
         metrics: relay.shards[index].metrics.clone(),
         arena,
         mesh: RefCell::new(mesh),
+        beats: Default::default(),
+        swept_us: Cell::new(0),
         owned: RefCell::default(),
         mirrors: RefCell::default(),
         deadlines: Default::default(),

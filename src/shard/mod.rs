@@ -45,6 +45,7 @@ use foldhash::HashMap;
 use hot::HotSegments;
 use mesh::Mesh;
 use mirror::Mirror;
+use notify::Notify;
 use owner::Owned;
 use pacemaker::Tempo;
 use relay::Relay;
@@ -60,6 +61,10 @@ pub(crate) struct Shard {
     pub metrics: Arc<ShardMetrics>,
     pub arena: Arc<Arena>,
     pub mesh: RefCell<Mesh>,
+    /// Origins' tasks wait for the next beat here.
+    pub beats: Notify,
+    /// When the slow clocks ran last, monotonic.
+    pub swept_us: Cell<u64>,
     /// Channels owned here that have a session, by channel index.
     pub owned: RefCell<HashMap<u32, Rc<Owned>>>,
     /// Channels watched from here, owned here or not.

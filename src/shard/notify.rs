@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 #[derive(Default)]
 pub(crate) struct Notify {
@@ -21,15 +21,23 @@ impl Notify {
 
     /// Waits for the first [`Notify::notify_all`] after the call was made.
     pub async fn changed(&self) {
-        let seen = self.generation.get();
-        poll_fn(|cx| {
-            if self.generation.get() != seen {
-                return Poll::Ready(());
-            }
-            self.wakers.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+        let mut seen = self.generation();
+        poll_fn(|cx| self.poll_changed(&mut seen, cx)).await
+    }
+
+    /// What [`Notify::poll_changed`] begins with.
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Ready once for all of [`Notify::notify_all`] since `seen`, which it brings up to date.
+    pub fn poll_changed(&self, seen: &mut u64, cx: &Context<'_>) -> Poll<()> {
+        let generation = self.generation();
+        if std::mem::replace(seen, generation) != generation {
+            return Poll::Ready(());
+        }
+        self.wakers.borrow_mut().push(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Whether somebody waits.

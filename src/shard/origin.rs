@@ -7,8 +7,9 @@ use super::Shard;
 use super::deadlines::{Phase, WatchGuard};
 use super::owner::Owned;
 use super::socket;
+use super::tick;
 use crate::config;
-use crate::limits::{ORIGIN_ADDRESSES_MAX, ORIGIN_READ_BYTES};
+use crate::limits::{ORIGIN_ADDRESSES_MAX, ORIGIN_READ_BYTES, ORIGIN_WORTH_BYTES_MAX, TICK_STEADY_MS};
 use crate::origin::{Action, HttpOrigin, OriginError, OriginTimeouts, Outcome, Retry};
 use crate::session::OriginEvent;
 use futures_lite::FutureExt;
@@ -86,6 +87,38 @@ struct Attempt<'a> {
 struct Connection {
     watch: WatchGuard,
     stream: TcpStream,
+    worth: Worth,
+}
+
+/// How many bytes of the origin are worth a wake-up: what comes in half the time between two pushes to viewers, as it came in the last second. What is
+/// less waits for the next beat. Many origins send each packet by itself.
+struct Worth {
+    /// The time of media that is worth it, microseconds.
+    us: u64,
+    since_us: u64,
+    bytes: u64,
+    set: u64,
+}
+
+impl Worth {
+    fn new(live_flush_ms: u64, now_us: u64) -> Worth {
+        Worth { us: (live_flush_ms * 1_000 / 2).min(TICK_STEADY_MS * 1_000), since_us: now_us, bytes: 0, set: 1 }
+    }
+
+    /// Counts what came, and says what is worth a wake-up from now on when that has changed.
+    fn came(&mut self, bytes: usize, now_us: u64) -> Option<usize> {
+        const SECOND_US: u64 = 1_000_000;
+        self.bytes += bytes as u64;
+        let passed_us = now_us.saturating_sub(self.since_us);
+        if passed_us < SECOND_US {
+            return None;
+        }
+        let worth = (self.bytes * self.us / passed_us).clamp(1, ORIGIN_WORTH_BYTES_MAX);
+        (self.since_us, self.bytes) = (now_us, 0);
+        let is_news = worth.abs_diff(self.set) > self.set / 4;
+        self.set = if is_news { worth } else { self.set };
+        is_news.then_some(worth as usize)
+    }
 }
 
 impl<'a> Attempt<'a> {
@@ -138,6 +171,7 @@ impl<'a> Attempt<'a> {
                     if !body.is_empty() {
                         retry.on_data(self.shard.now());
                         self.feed(&body).await;
+                        tick::beat_along(self.shard);
                     }
                     // An origin that sends as fast as this reads never makes the socket wait, and would hold the shard.
                     glommio::executor().yield_if_needed().await;
@@ -158,7 +192,8 @@ impl<'a> Attempt<'a> {
                 socket::tune(stream.as_raw_fd(), 0);
                 let watch = self.shard.deadlines.watch(stream.as_raw_fd(), Phase::Origin, u64::MAX);
                 self.owned.set_origin_socket(Some(watch.handle()));
-                self.connection = Some(Connection { watch, stream });
+                let worth = Worth::new(self.shard.relay.config.media.live_flush_ms, now.mono_us);
+                self.connection = Some(Connection { watch, stream, worth });
                 self.machine.on_connected(now);
             }
             Err(error) => self.machine.on_io_error(&reason(&error)),
@@ -196,8 +231,13 @@ impl<'a> Attempt<'a> {
         let resumed_us = if self.paused { self.shard.now().mono_us + self.stall_us } else { 0 };
         self.paused = false;
         connection.watch.extend(self.machine.next_deadline().unwrap_or(u64::MAX).max(resumed_us));
-        let result = socket::read(&mut connection.stream, buf).await;
+        let result = socket::read_on_beat(&mut connection.stream, buf, &self.shard.beats).await;
         let now = self.shard.now();
+        if let Ok(count) = result
+            && let Some(bytes) = connection.worth.came(count, now.mono_us)
+        {
+            socket::wait_for_bytes(connection.stream.as_raw_fd(), bytes);
+        }
         match result {
             _ if connection.watch.was_cut() => {
                 self.machine.on_deadline(now);
@@ -253,6 +293,21 @@ async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_worth_a_wake_up_follows_the_bit_rate() {
+        let mut worth = Worth::new(40, 0);
+        // 3 Mb/s: 7,500 bytes in 20 ms.
+        let mut came = |range: std::ops::RangeInclusive<u64>, bytes| {
+            range.filter_map(|ms| worth.came(bytes, ms * 1_000)).collect::<Vec<_>>()
+        };
+        assert_eq!(came(1..=3_000, 375), [7_500]);
+        assert_eq!(came(3_001..=4_000, 400), [], "a little more is no news");
+        assert_eq!(came(4_001..=5_000, 10), [200]);
+        assert_eq!(came(5_001..=6_000, 100_000), [ORIGIN_WORTH_BYTES_MAX as usize]);
+        let mut at_once = Worth::new(0, 0);
+        assert_eq!((1..=3_000).filter_map(|ms| at_once.came(375, ms * 1_000)).count(), 0);
+    }
 
     #[test]
     fn a_reason_ends_the_sentence_that_it_stands_in() {

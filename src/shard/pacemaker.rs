@@ -1,4 +1,4 @@
-//! The pacemaker: a small thread that wakes every shard on a steady beat, watches that it lives, and passes on signals.
+//! The pacemaker: a small thread that wakes every shard that has not beat by itself, watches that it lives, and passes on signals.
 //!
 //! glommio 0.9 can park with runnable tasks when a timer completion lands between polling IO and running the queues; a
 //! wake from a foreign thread gets it going again. The same beat is the shards' tick and their heartbeat.
@@ -8,7 +8,7 @@ use crate::limits::{SHARD_DEAD_MS, TICK_FAST_MS, TICK_IDLE_MS, TICK_STEADY_MS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a shard has to be woken, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +37,8 @@ impl Tempo {
 pub struct Heart {
     waker: Mutex<Option<Waker>>,
     beats: AtomicU64,
+    /// When the last was, monotonic, microseconds.
+    beat_us: AtomicU64,
     /// A [`Tempo`].
     tempo: AtomicU8,
     /// The shard ended on purpose.
@@ -48,8 +50,12 @@ impl Heart {
     pub(crate) fn register(&self, waker: &Waker) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
-    pub(crate) fn beat(&self) {
+    pub(crate) fn beat(&self, now_us: u64) {
+        self.beat_us.store(now_us, Ordering::Relaxed);
         self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn beat_us(&self) -> u64 {
+        self.beat_us.load(Ordering::Relaxed)
     }
     /// Ticks so far.
     pub fn beats(&self) -> u64 {
@@ -85,19 +91,18 @@ impl Heart {
 /// Runs until every shard stopped. `on_beat` is called each time, for signals.
 pub(crate) fn run(relay: &Relay, mut on_beat: impl FnMut()) {
     let mut pulses: Vec<Pulse> = relay.shards.iter().map(|s| Pulse::new(s.heart.clone())).collect();
-    let mut last = Instant::now();
+    let mut now_us = relay.clock.now().mono_us;
     while pulses.iter().any(|p| !p.heart.is_stopped()) {
-        // No slower than a steady beat, so that a shard that wakes up from idling soon gets its own.
-        let tempo = relay.shards.iter().map(|shard| shard.heart.tempo()).max().unwrap_or(Tempo::Idle);
-        let sleep_ms = tempo.period_ms().min(TICK_STEADY_MS);
-        std::thread::sleep(Duration::from_millis(sleep_ms));
+        let draining = relay.draining.load(Ordering::Relaxed);
+        let due_us = pulses.iter().map(|pulse| pulse.due_us(draining)).min().unwrap_or_default();
+        // No longer than a steady beat, so that a shard that wakes up from idling soon gets its own.
+        let sleep_us = due_us.saturating_sub(now_us).clamp(SLEEP_US_MIN, TICK_STEADY_MS * 1_000);
+        std::thread::sleep(Duration::from_micros(sleep_us));
         on_beat();
         relay.clock.set_wall();
-        let draining = relay.draining.load(Ordering::Relaxed);
-        let now = Instant::now();
-        let passed = now.duration_since(std::mem::replace(&mut last, now));
+        let before_us = std::mem::replace(&mut now_us, relay.clock.now().mono_us);
         for (index, pulse) in pulses.iter_mut().enumerate() {
-            pulse.give(passed, sleep_ms, draining);
+            pulse.look(now_us, now_us.saturating_sub(before_us), draining);
             if pulse.is_dead() {
                 tracing::error!(shard = index, "the shard has not moved for {SHARD_DEAD_MS} ms: ending the process");
                 std::process::exit(crate::shard::boot::EXIT_SHARD_DEAD);
@@ -106,43 +111,45 @@ pub(crate) fn run(relay: &Relay, mut on_beat: impl FnMut()) {
     }
 }
 
+/// A shard that is late is not waited for in a circle.
+const SLEEP_US_MIN: u64 = 1_000;
+
 struct Pulse {
     heart: Arc<Heart>,
     seen: u64,
-    /// Beats that `seen` is to grow by, for this thread woke the shard.
-    given: u64,
-    /// Time since the shard beat last, or was woken to.
-    since_given: Duration,
-    /// Time that the shard has not moved for, as far as this thread saw it pass.
-    silent: Duration,
+    /// When the shard was woken last, microseconds.
+    given_us: u64,
+    /// Microseconds that the shard has not moved for, as far as this thread saw them pass.
+    silent_us: u64,
 }
 
 impl Pulse {
     fn new(heart: Arc<Heart>) -> Self {
-        Pulse { seen: heart.beats(), given: 0, heart, since_given: Duration::ZERO, silent: Duration::ZERO }
+        Pulse { seen: heart.beats(), heart, given_us: 0, silent_us: 0 }
     }
 
-    /// `passed`: time since the last call, which was to be `sleep_ms`.
-    fn give(&mut self, passed: Duration, sleep_ms: u64, draining: bool) {
-        /// When this thread did not run for longer, the shards did not either: the process was stopped, or its machine.
-        const PASSED_MAX: Duration = Duration::from_millis(TICK_IDLE_MS);
-        let beats = self.heart.beats();
-        let moved = beats != self.seen || self.heart.is_stopped();
-        self.silent = if moved { Duration::ZERO } else { self.silent + passed.min(PASSED_MAX) };
-        // Other shards' calls are beats too.
-        let was_called = beats.wrapping_sub(self.seen) > self.given;
-        self.since_given = if was_called { Duration::ZERO } else { self.since_given + passed };
-        (self.seen, self.given) = (beats, 0);
+    /// When the shard has to be woken, unless it beats by itself until then. An eighth later than the beat would be, for media that comes at just
+    /// that pace to come first.
+    fn due_us(&self, draining: bool) -> u64 {
         let tempo = if draining { Tempo::Fast } else { self.heart.tempo() };
-        // Half a beat of tolerance: sleep() wakes late, never early, and a skipped beat would double the period.
-        if self.since_given + Duration::from_millis(sleep_ms / 2) >= Duration::from_millis(tempo.period_ms()) {
-            (self.since_given, self.given) = (Duration::ZERO, 1);
+        self.heart.beat_us().max(self.given_us) + tempo.period_ms() * 1_125
+    }
+
+    /// `passed_us`: since the last look.
+    fn look(&mut self, now_us: u64, passed_us: u64, draining: bool) {
+        /// When this thread did not run for longer, the shards did not either: the process was stopped, or its machine.
+        const PASSED_US_MAX: u64 = TICK_IDLE_MS * 1_000;
+        let beats = self.heart.beats();
+        let moved = std::mem::replace(&mut self.seen, beats) != beats || self.heart.is_stopped();
+        self.silent_us = if moved { 0 } else { self.silent_us + passed_us.min(PASSED_US_MAX) };
+        if now_us >= self.due_us(draining) {
+            self.given_us = now_us;
             self.heart.wake();
         }
     }
 
     fn is_dead(&self) -> bool {
-        self.silent >= Duration::from_millis(SHARD_DEAD_MS)
+        self.silent_us >= SHARD_DEAD_MS * 1_000
     }
 }
 
@@ -152,14 +159,14 @@ mod tests {
 
     #[test]
     fn a_shard_that_does_not_move_is_dead_and_one_that_moves_is_not() {
-        let beat = Duration::from_millis(TICK_FAST_MS);
+        let beat_us = TICK_FAST_MS * 1_000;
         let (silent, alive) = (Arc::new(Heart::default()), Arc::new(Heart::default()));
         let (mut silent, mut alive) = (Pulse::new(silent), Pulse::new(alive));
-        for _ in 0..SHARD_DEAD_MS / TICK_FAST_MS {
+        for n in 1..=SHARD_DEAD_MS * 1_000 / beat_us {
             assert!(!silent.is_dead());
-            alive.heart.beat();
-            silent.give(beat, TICK_FAST_MS, false);
-            alive.give(beat, TICK_FAST_MS, false);
+            alive.heart.beat(n * beat_us);
+            silent.look(n * beat_us, beat_us, false);
+            alive.look(n * beat_us, beat_us, false);
         }
         assert!(silent.is_dead() && !alive.is_dead());
     }
@@ -167,7 +174,26 @@ mod tests {
     #[test]
     fn a_process_that_was_stopped_for_an_hour_is_not_dead() {
         let mut pulse = Pulse::new(Arc::default());
-        pulse.give(Duration::from_secs(3_600), TICK_FAST_MS, false);
+        pulse.look(3_600_000_000, 3_600_000_000, false);
         assert!(!pulse.is_dead());
+    }
+
+    #[test]
+    fn a_shard_that_beats_by_itself_is_not_woken_and_one_that_does_not_is() {
+        let heart = Arc::new(Heart::default());
+        heart.set_tempo(Tempo::Steady);
+        let mut pulse = Pulse::new(heart.clone());
+        let mut woken = 0;
+        for ms in 1..=1_000 {
+            if ms % 40 == 0 && ms <= 500 {
+                heart.beat(ms * 1_000);
+            }
+            pulse.look(ms * 1_000, 1_000, false);
+            if pulse.given_us == ms * 1_000 {
+                woken += 1;
+                heart.beat(ms * 1_000);
+            }
+        }
+        assert_eq!(woken, (1_000 - 480) / 45);
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! glommio's stream waits and reads; sends go directly (`facts`: a task per viewer with `write` costs a quarter more).
 
+use super::notify::Notify;
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -108,9 +109,39 @@ pub(crate) async fn send_all(stream: &mut TcpStream, fd: RawFd, mut bytes: &[u8]
     Ok(())
 }
 
-/// Reads what is there into `into`; waits when there is nothing. 0 is the end.
-pub(crate) async fn read(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, into)).await
+/// Reads what is there into `into`, and waits when it is less than what the socket was told to wait for; on each of `beats` that will do too. 0 is the end.
+pub(crate) async fn read_on_beat(stream: &mut TcpStream, into: &mut [u8], beats: &Notify) -> io::Result<usize> {
+    let mut seen = beats.generation();
+    poll_fn(|cx| {
+        let mut received = Pin::new(&mut *stream).poll_read(cx, into);
+        while received.is_pending() && beats.poll_changed(&mut seen, cx).is_ready() {
+            received = receive(stream.as_raw_fd(), into);
+        }
+        received
+    })
+    .await
+}
+
+/// `recv(2)`, non-blocking.
+fn receive(fd: RawFd, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    // SAFETY: `into` is a live slice of `len` writable bytes for the whole call; a bad `fd` is an error, not UB.
+    let count = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+    if count >= 0 {
+        return Poll::Ready(Ok(count as usize));
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Poll::Pending,
+        _ => Poll::Ready(Err(error)),
+    }
+}
+
+/// Has the socket wake its reader for so many bytes, or its end (SO_RCVLOWAT).
+pub(crate) fn wait_for_bytes(fd: RawFd, bytes: usize) {
+    let bytes = bytes as libc::c_int;
+    let len = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: a live, correctly sized argument; a failure leaves what was set, which works.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), len) };
 }
 
 /// Reads what is there and drops it; the bytes go through the stack, so that who waits owns no buffer. 0 is the end.
