@@ -302,7 +302,7 @@ mod tests {
             range.filter_map(|ms| worth.came(bytes, ms * 1_000)).collect::<Vec<_>>()
         };
         assert_eq!(came(1..=3_000, 375), [7_500]);
-        assert_eq!(came(3_001..=4_000, 400), [], "a little more is no news");
+        assert!(came(3_001..=4_000, 400).is_empty(), "a little more is no news");
         assert_eq!(came(4_001..=5_000, 10), [200]);
         assert_eq!(came(5_001..=6_000, 100_000), [ORIGIN_WORTH_BYTES_MAX as usize]);
         let mut at_once = Worth::new(0, 0);
