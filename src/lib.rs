@@ -63,7 +63,7 @@
 //! plays. *Choice*: the format that a request asks for; it is *settled* once the source's codecs are known. *Epoch*: one uninterrupted run of a channel's session; it stands in every media
 //! URL. *Session*: a channel while it is watched. *Owner*: the shard where a channel's session lives. *Mirror*: a
 //! shard's sight of a channel. *Touch*: somebody wants the channel, now. *Pump*: pushes a channel's continuous stream
-//! to a shard's viewers. *Store*: append-only muxed bytes. *Join point*: a store position where a viewer may begin.
+//! to a shard's viewers. *Beat*: one turn of a shard's clocks, along with media or when the pacemaker wakes it. *Store*: append-only muxed bytes. *Join point*: a store position where a viewer may begin.
 
 pub mod api;
 pub mod config;

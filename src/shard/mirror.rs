@@ -90,7 +90,7 @@ impl Mirror {
         }
     }
 
-    /// The channel as this shard knows it, at most a tick old.
+    /// The channel as this shard knows it: its owner calls when that changes.
     pub fn view(&self) -> Arc<ChannelView> {
         self.view.borrow().clone()
     }

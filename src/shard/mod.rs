@@ -4,7 +4,7 @@
 //!   main ── boot ──► one glommio executor per shard ◄── pacemaker (foreign thread: wakes, watches)
 //!                       │ accept ─► conn ─► route ─► playlist | segment (splice) | live ─► pump (send)
 //!                       │ owner: origin ─► session ─► store ──published──► mirrors of every shard
-//!                       └ tick (8 to 250 ms, or called by another shard): mesh, mirrors, idle clocks, deadlines
+//!                       └ tick (with media, called by another shard, or after 45 to 280 ms): mesh, mirrors, idle clocks, deadlines
 //! ```
 //!
 //! A channel has one owner shard; a viewer stays on the shard that accepted it. Shards share nothing but the [`Relay`]
