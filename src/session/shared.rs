@@ -155,7 +155,13 @@ impl Readers {
         if words.iter().any(|word| *word != 0) {
             self.calls.fetch_add(1, Ordering::Release);
         }
-        (0..SHARDS_MAX).filter(move |shard| words[shard / 64] >> (shard % 64) & 1 != 0)
+        (0..).step_by(64).zip(words).flat_map(|(first, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(first + bit)
+            })
+        })
     }
     /// Grows with every call.
     pub fn calls(&self) -> u64 {
@@ -208,5 +214,22 @@ impl ChannelShared {
     fn lock(&self) -> MutexGuard<'_, Arc<ChannelView>> {
         // A view is replaced whole, so a panic elsewhere cannot leave it half written.
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shards_that_read_are_called_and_no_others() {
+        let readers = Readers::default();
+        assert_eq!((readers.call().count(), readers.calls()), (0, 0));
+        for shard in [0, 63, 64, SHARDS_MAX - 1, 3] {
+            readers.set(shard, true);
+        }
+        readers.set(3, false);
+        assert_eq!(readers.call().collect::<Vec<_>>(), [0, 63, 64, SHARDS_MAX - 1]);
+        assert_eq!(readers.calls(), 1);
     }
 }
