@@ -41,7 +41,7 @@ pub const ORIGIN_RETRY_MS_MAX: u64 = 2_000;
 /// Bytes read from an origin socket at once.
 pub const ORIGIN_READ_BYTES: usize = 64 << 10;
 /// Bytes of an origin's stream that are always worth a wake-up of its reader.
-pub const ORIGIN_WORTH_BYTES_MAX: u64 = 32 << 10;
+pub const ORIGIN_WORTH_BYTES_MAX: u64 = 48 << 10;
 
 /// Most of an origin's first burst that is held to see how old it is, bytes.
 pub const CONNECT_BURST_BYTES_MAX: usize = 16 << 20;
@@ -323,6 +323,7 @@ const _: () = {
     assert!(STORE_BLOCKS_MAX < SHARD_STORE_BYTES_MAX / BLOCK_BYTES);
     assert!(ROUTE_TEXT_BYTES_MAX < ROUTE_USER_AGENT_BYTES_MAX && ROUTE_USER_AGENT_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(REQUEST_TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+    assert!(ORIGIN_WORTH_BYTES_MAX < ORIGIN_READ_BYTES as u64);
     assert!(ORIGIN_RETRY_MS_MIN < ORIGIN_RETRY_MS_MAX && ORIGIN_RETRY_MS_MAX < ORIGIN_GOOD_MS);
     assert!(FLUSH_BYTES < BLOCK_BYTES);
     assert!(PCR_INTERVAL_TICKS_MAX < PCR_LEAD_TICKS_MAX);

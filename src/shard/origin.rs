@@ -9,7 +9,7 @@ use super::owner::Owned;
 use super::socket;
 use super::tick;
 use crate::config;
-use crate::limits::{ORIGIN_ADDRESSES_MAX, ORIGIN_READ_BYTES, ORIGIN_WORTH_BYTES_MAX, TICK_STEADY_MS};
+use crate::limits::{ORIGIN_ADDRESSES_MAX, ORIGIN_READ_BYTES, ORIGIN_WORTH_BYTES_MAX};
 use crate::origin::{Action, HttpOrigin, OriginError, OriginTimeouts, Outcome, Retry};
 use crate::session::OriginEvent;
 use futures_lite::FutureExt;
@@ -91,10 +91,11 @@ struct Connection {
 }
 
 /// How many bytes of the origin are worth a wake-up: what comes in half the time between two pushes to viewers, as it came in the last second. What is
-/// less waits for the next beat. Many origins send each packet by itself.
+/// less waits for a beat after that time. Many origins send each packet by itself.
 struct Worth {
     /// The time of media that is worth it, microseconds.
     us: u64,
+    read_us: u64,
     since_us: u64,
     bytes: u64,
     set: u64,
@@ -102,13 +103,19 @@ struct Worth {
 
 impl Worth {
     fn new(live_flush_ms: u64, now_us: u64) -> Worth {
-        Worth { us: (live_flush_ms * 1_000 / 2).min(TICK_STEADY_MS * 1_000), since_us: now_us, bytes: 0, set: 1 }
+        Worth { us: live_flush_ms * 1_000 / 2, read_us: now_us, since_us: now_us, bytes: 0, set: 1 }
+    }
+
+    /// Whether what is there is to be read, however little it is.
+    fn is_due(&self, now_us: u64) -> bool {
+        now_us.saturating_sub(self.read_us) >= self.us
     }
 
     /// Counts what came, and says what is worth a wake-up from now on when that has changed.
     fn came(&mut self, bytes: usize, now_us: u64) -> Option<usize> {
         const SECOND_US: u64 = 1_000_000;
         self.bytes += bytes as u64;
+        self.read_us = now_us;
         let passed_us = now_us.saturating_sub(self.since_us);
         if passed_us < SECOND_US {
             return None;
@@ -231,7 +238,8 @@ impl<'a> Attempt<'a> {
         let resumed_us = if self.paused { self.shard.now().mono_us + self.stall_us } else { 0 };
         self.paused = false;
         connection.watch.extend(self.machine.next_deadline().unwrap_or(u64::MAX).max(resumed_us));
-        let result = socket::read_on_beat(&mut connection.stream, buf, &self.shard.beats).await;
+        let is_due = || connection.worth.is_due(self.shard.now().mono_us);
+        let result = socket::read_on_beat(&mut connection.stream, buf, &self.shard.beats, is_due).await;
         let now = self.shard.now();
         if let Ok(count) = result
             && let Some(bytes) = connection.worth.came(count, now.mono_us)
@@ -305,6 +313,7 @@ mod tests {
         assert!(came(3_001..=4_000, 400).is_empty(), "a little more is no news");
         assert_eq!(came(4_001..=5_000, 10), [200]);
         assert_eq!(came(5_001..=6_000, 100_000), [ORIGIN_WORTH_BYTES_MAX as usize]);
+        assert!(!worth.is_due(6_019_000) && worth.is_due(6_020_000));
         let mut at_once = Worth::new(0, 0);
         assert_eq!((1..=3_000).filter_map(|ms| at_once.came(375, ms * 1_000)).count(), 0);
     }

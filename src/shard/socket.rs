@@ -109,13 +109,20 @@ pub(crate) async fn send_all(stream: &mut TcpStream, fd: RawFd, mut bytes: &[u8]
     Ok(())
 }
 
-/// Reads what is there into `into`, and waits when it is less than what the socket was told to wait for; on each of `beats` that will do too. 0 is the end.
-pub(crate) async fn read_on_beat(stream: &mut TcpStream, into: &mut [u8], beats: &Notify) -> io::Result<usize> {
+/// Reads what is there into `into`, and waits when it is less than what the socket was told to wait for; on one of `beats` at which it `is_due` that will do too. 0 is the end.
+pub(crate) async fn read_on_beat(
+    stream: &mut TcpStream,
+    into: &mut [u8],
+    beats: &Notify,
+    is_due: impl Fn() -> bool,
+) -> io::Result<usize> {
     let mut seen = beats.generation();
     poll_fn(|cx| {
         let mut received = Pin::new(&mut *stream).poll_read(cx, into);
         while received.is_pending() && beats.poll_changed(&mut seen, cx).is_ready() {
-            received = receive(stream.as_raw_fd(), into);
+            if is_due() {
+                received = receive(stream.as_raw_fd(), into);
+            }
         }
         received
     })
