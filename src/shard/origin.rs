@@ -178,7 +178,7 @@ impl<'a> Attempt<'a> {
                     if !body.is_empty() {
                         retry.on_data(self.shard.now());
                         self.feed(&body).await;
-                        tick::beat_along(self.shard);
+                        tick::beat_along(self.shard).await;
                     }
                     // An origin that sends as fast as this reads never makes the socket wait, and would hold the shard.
                     glommio::executor().yield_if_needed().await;

@@ -27,10 +27,12 @@ pub(crate) async fn run(shard: Rc<Shard>) {
     .await
 }
 
-/// Beats where a wake-up for something else comes about when the next beat would: that saves one of two.
-pub(crate) fn beat_along(shard: &Rc<Shard>) {
+/// Beats where a wake-up for something else comes about when the next beat would: that saves one of two. What
+/// was woken meanwhile, a push to viewers above all, goes first.
+pub(crate) async fn beat_along(shard: &Rc<Shard>) {
     let since_us = shard.now().mono_us.saturating_sub(shard.relay.shards[shard.index].heart.beat_us());
     if since_us >= TICK_STEADY_MS * 1_000 / 2 {
+        futures_lite::future::yield_now().await;
         beat(shard);
     }
 }
