@@ -95,6 +95,8 @@ struct Connection {
 struct Worth {
     /// The time of media that is worth it, microseconds.
     us: u64,
+    /// Never more than half of what is pushed whatever the time, bytes.
+    max: u64,
     read_us: u64,
     since_us: u64,
     bytes: u64,
@@ -102,8 +104,9 @@ struct Worth {
 }
 
 impl Worth {
-    fn new(live_flush_ms: u64, now_us: u64) -> Worth {
-        Worth { us: live_flush_ms * 1_000 / 2, read_us: now_us, since_us: now_us, bytes: 0, set: 1 }
+    fn new(flush_ms: u64, flush_bytes: usize, now_us: u64) -> Worth {
+        let max = (flush_bytes as u64 / 2).min(ORIGIN_WORTH_BYTES_MAX);
+        Worth { us: flush_ms * 1_000 / 2, max, read_us: now_us, since_us: now_us, bytes: 0, set: 1 }
     }
 
     /// Whether what is there is to be read, however little it is.
@@ -120,7 +123,7 @@ impl Worth {
         if passed_us < SECOND_US {
             return None;
         }
-        let worth = (self.bytes * self.us / passed_us).clamp(1, ORIGIN_WORTH_BYTES_MAX);
+        let worth = (self.bytes * self.us / passed_us).clamp(1, self.max);
         (self.since_us, self.bytes) = (now_us, 0);
         let is_news = worth.abs_diff(self.set) > self.set / 4;
         self.set = if is_news { worth } else { self.set };
@@ -199,7 +202,8 @@ impl<'a> Attempt<'a> {
                 socket::tune(stream.as_raw_fd(), 0);
                 let watch = self.shard.deadlines.watch(stream.as_raw_fd(), Phase::Origin, u64::MAX);
                 self.owned.set_origin_socket(Some(watch.handle()));
-                let worth = Worth::new(self.shard.relay.config.media.live_flush_ms, now.mono_us);
+                let media = &self.shard.relay.config.media;
+                let worth = Worth::new(media.live_flush_ms, media.live_flush_bytes, now.mono_us);
                 self.connection = Some(Connection { watch, stream, worth });
                 self.machine.on_connected(now);
             }
@@ -304,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_is_worth_a_wake_up_follows_the_bit_rate() {
-        let mut worth = Worth::new(40, 0);
+        let mut worth = Worth::new(40, 1 << 20, 0);
         // 3 Mb/s: 7,500 bytes in 20 ms.
         let mut came = |range: std::ops::RangeInclusive<u64>, bytes| {
             range.filter_map(|ms| worth.came(bytes, ms * 1_000)).collect::<Vec<_>>()
@@ -314,7 +318,7 @@ mod tests {
         assert_eq!(came(4_001..=5_000, 10), [200]);
         assert_eq!(came(5_001..=6_000, 100_000), [ORIGIN_WORTH_BYTES_MAX as usize]);
         assert!(!worth.is_due(6_019_000) && worth.is_due(6_020_000));
-        let mut at_once = Worth::new(0, 0);
+        let mut at_once = Worth::new(0, 1 << 20, 0);
         assert_eq!((1..=3_000).filter_map(|ms| at_once.came(375, ms * 1_000)).count(), 0);
     }
 
