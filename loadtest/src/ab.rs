@@ -115,18 +115,17 @@ pub fn run(args: &AbArgs) -> Result<ExitCode> {
     let scratch = Scratch::new()?;
     let cores = args.bench.viewers_cores(sides.iter().any(Side::is_peer));
     let runner = Runner { cores: &cores, folder: scratch.path() };
-    let say = |line: String| args.bench.say(&line);
-    say(format!("A  {}\nB  {}\n{}, {} s a run", sides[0], sides[1], base.name, base.duration_s));
+    args.bench.say(format!("A  {}\nB  {}\n{}, {} s a run", sides[0], sides[1], base.name, base.duration_s));
     let mut rounds = Vec::new();
     for index in 0..args.rounds as usize {
         let round = measure(&mut sides, &base, &runner, index)?;
-        say(format!("round {} of {}: {}", index + 1, args.rounds, words(&round)));
+        args.bench.say(format!("round {} of {}: {}", index + 1, args.rounds, words(&round)));
         rounds.push(round);
     }
     let servers = [sides[0].name().to_owned(), sides[1].name().to_owned()];
     let scenario = sides[0].scenario(&base)?;
     let comparison = Comparison { servers, scenario, figures: rows(&rounds), rounds };
-    say(comparison.to_string());
+    args.bench.say(&comparison);
     args.bench.write_json(&comparison)?;
     let counted = comparison.rounds.iter().any(Round::counts);
     Ok(if counted { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })

@@ -123,8 +123,7 @@ pub fn run(args: &CapacityArgs) -> Result<ExitCode> {
     let target = args.target.as_deref().unwrap_or(&base.target);
     ensure!(!target.is_empty(), "the scenario has no target; give --target");
     let mut side = Side::start(target, args.server_pid, &[], &base, &args.bench.peers)?;
-    let say = |line: String| args.bench.say(&line);
-    say(format!("{side}\n{}, {} s a run; {}", base.name, base.duration_s, bounds(&base.slo)));
+    args.bench.say(format!("{side}\n{}, {} s a run; {}", base.name, base.duration_s, bounds(&base.slo)));
     let scratch = Scratch::new()?;
     let cores = args.bench.viewers_cores(side.is_peer());
     let runner = Runner { cores: &cores, folder: scratch.path() };
@@ -132,14 +131,14 @@ pub fn run(args: &CapacityArgs) -> Result<ExitCode> {
     let mut steps = Vec::new();
     while let Some(viewers) = search.next() {
         let step = step(&mut side, &base, viewers, args, &runner)?;
-        say(step.to_string());
+        args.bench.say(&step);
         search.record(step.outcome);
         steps.push(step);
     }
     let capacity = search.capacity();
     let failed = failed(&steps, &capacity);
     let found = Found { server: side.name().to_owned(), scenario: side.scenario(&base)?, steps, capacity, failed };
-    say(found.to_string());
+    args.bench.say(&found);
     args.bench.write_json(&found)?;
     let is_unknown = capacity.viewers == 0 && capacity.limit == Limit::Harness;
     Ok(if is_unknown { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })

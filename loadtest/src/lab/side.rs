@@ -32,7 +32,7 @@ impl BenchArgs {
     }
 
     /// Prints a line; beside JSON on standard output, as an error.
-    pub fn say(&self, line: &str) {
+    pub fn say(&self, line: impl fmt::Display) {
         if is_stdout(self.json.as_deref()) { eprintln!("{line}") } else { println!("{line}") }
     }
 
