@@ -6,7 +6,7 @@ use super::Shard;
 use super::deadlines::Watch;
 use super::notify::Notify;
 use super::pump::Pump;
-use super::relay::Relay;
+use super::relay::{Channel, Relay};
 use crate::es::selection::Selection;
 use crate::limits::SWEEP_MS;
 use crate::package::mpegts::TsShared;
@@ -34,47 +34,26 @@ pub(crate) struct Mirror {
     touched_us: RefCell<HashMap<Want, u64>>,
     /// Connections that send a segment now, the one that began first in front.
     segments_in_flight: RefCell<VecDeque<InFlight>>,
-    _reading: Reading,
-}
-
-/// Has the channel's owner call this shard, for as long as it lives.
-struct Reading {
-    channel: u32,
+    /// The shard that it is for.
     shard: usize,
     relay: Arc<Relay>,
 }
 
-impl Reading {
-    fn begin(channel: u32, shard: usize, relay: Arc<Relay>) -> Reading {
-        let reading = Reading { channel, shard, relay };
-        reading.set(true);
-        reading
-    }
-
-    fn shared(&self) -> &ChannelShared {
-        &self.relay.channels[self.channel as usize].shared
-    }
-
-    /// The owner's own shard is told without a call.
-    fn set(&self, reads: bool) {
-        if self.relay.channels[self.channel as usize].owner != self.shard {
-            self.shared().readers.set(self.shard, reads);
-        }
-    }
-}
-
-impl Drop for Reading {
+/// The owner need not call this shard any more.
+impl Drop for Mirror {
     fn drop(&mut self) {
-        self.set(false);
+        self.shared().readers.set(self.shard, false);
     }
 }
 
 impl Mirror {
-    /// `shard`: which one it is for.
+    /// `shard`: which one it is for. From now on the channel's owner calls it; its own it tells without a call.
     pub fn new(channel: u32, shard: usize, relay: Arc<Relay>) -> Mirror {
-        let reading = Reading::begin(channel, shard, relay);
-        // After the owner has learned of it, so that nothing is missed in between.
-        let shared = reading.shared();
+        let Channel { owner, shared, .. } = &relay.channels[channel as usize];
+        // Before the first look, so that nothing is missed in between.
+        if *owner != shard {
+            shared.readers.set(shard, true);
+        }
         let version = shared.version();
         Mirror {
             channel,
@@ -86,8 +65,13 @@ impl Mirror {
             pumps: RefCell::default(),
             touched_us: Default::default(),
             segments_in_flight: RefCell::default(),
-            _reading: reading,
+            shard,
+            relay,
         }
+    }
+
+    fn shared(&self) -> &ChannelShared {
+        &self.relay.channels[self.channel as usize].shared
     }
 
     /// The channel as this shard knows it: its owner calls when that changes.
@@ -114,8 +98,8 @@ impl Mirror {
     }
 
     /// Looks for news. Cheap when there are none: a few atomic loads.
-    pub fn check(&self, shard: &Rc<Shard>, now_us: u64) {
-        let shared = &shard.relay.channels[self.channel as usize].shared;
+    pub fn check(&self, now_us: u64) {
+        let shared = self.shared();
         let version = shared.version();
         let mut changed = self.seen_view.replace(version) != version;
         if changed {

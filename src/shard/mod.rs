@@ -47,7 +47,7 @@ use mesh::Mesh;
 use mirror::Mirror;
 use notify::Notify;
 use owner::Owned;
-use pacemaker::Tempo;
+use pacemaker::{Heart, Tempo};
 use relay::Relay;
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -100,6 +100,10 @@ impl Shard {
         self.relay.clock.now()
     }
 
+    pub fn heart(&self) -> &Heart {
+        &self.relay.shards[self.index].heart
+    }
+
     /// The value of `Date` at `now`.
     pub fn date(&self, now: Now) -> HttpDate {
         self.date.borrow_mut().set(now.unix_us / 1_000_000).clone()
@@ -133,7 +137,7 @@ impl Shard {
     /// Notes that somebody asks for something: the shard does not idle for a while.
     pub fn asked(&self, now_us: u64) {
         self.asked_us.set(now_us);
-        self.relay.shards[self.index].heart.hasten(Tempo::Steady);
+        self.heart().hasten(Tempo::Steady);
     }
 
     /// Notes a playlist or segment request of a client, and says what it plays.
@@ -161,7 +165,7 @@ impl Shard {
             }
         }
         if let Some(mirror) = self.mirrors.borrow().get(&channel) {
-            mirror.check(self, self.now().mono_us);
+            mirror.check(self.now().mono_us);
         }
     }
 }

@@ -97,9 +97,12 @@ struct Worth {
     us: u64,
     /// Never more than half of what is pushed whatever the time, bytes.
     max: u64,
+    /// When something came last, monotonic, microseconds.
     read_us: u64,
-    since_us: u64,
+    /// What came in the second that is counted, and when that began.
     bytes: u64,
+    since_us: u64,
+    /// What the socket waits for, bytes.
     set: u64,
 }
 

@@ -28,7 +28,6 @@ pub(crate) struct Owned {
     published: Cell<(u64, u64)>,
     /// When other shards' readers were called last, monotonic, and how far the TS stores were published then, in sum: less once one is gone.
     called: Cell<(u64, u64)>,
-    flush: Flush,
     counted: Cell<Counted>,
 }
 
@@ -65,7 +64,6 @@ fn open(shard: &Rc<Shard>, channel: u32, now: Now) -> Rc<Owned> {
         shown: RefCell::new(None),
         published: Cell::default(),
         called: Cell::default(),
-        flush: Flush::of(&shard.relay.config.media),
         counted: Cell::default(),
     });
     shard.owned.borrow_mut().insert(channel, owned.clone());
@@ -194,7 +192,8 @@ impl Owned {
         if is_new_view || before != published {
             let now_us = shard.now().mono_us;
             let (called_us, called_at) = self.called.get();
-            let is_due = self.flush.is_due(published.0.abs_diff(called_at), now_us.saturating_sub(called_us));
+            let flush = Flush::of(&shard.relay.config.media);
+            let is_due = flush.is_due(published.0.abs_diff(called_at), now_us.saturating_sub(called_us));
             let call = is_new_view || before.1 != published.1 || is_due;
             if call {
                 self.called.set((now_us, published.0));

@@ -36,8 +36,7 @@ impl Tempo {
 #[derive(Default)]
 pub struct Heart {
     waker: Mutex<Option<Waker>>,
-    beats: AtomicU64,
-    /// When the last was, monotonic, microseconds.
+    /// When it beat last, monotonic, microseconds.
     beat_us: AtomicU64,
     /// A [`Tempo`].
     tempo: AtomicU8,
@@ -52,14 +51,9 @@ impl Heart {
     }
     pub(crate) fn beat(&self, now_us: u64) {
         self.beat_us.store(now_us, Ordering::Relaxed);
-        self.beats.fetch_add(1, Ordering::Relaxed);
     }
     pub(crate) fn beat_us(&self) -> u64 {
         self.beat_us.load(Ordering::Relaxed)
-    }
-    /// Ticks so far.
-    pub fn beats(&self) -> u64 {
-        self.beats.load(Ordering::Relaxed)
     }
     pub(crate) fn set_tempo(&self, tempo: Tempo) {
         self.tempo.store(tempo as u8, Ordering::Relaxed);
@@ -116,7 +110,8 @@ const SLEEP_US_MIN: u64 = 1_000;
 
 struct Pulse {
     heart: Arc<Heart>,
-    seen: u64,
+    /// Its last beat that this thread knows of, microseconds.
+    seen_us: u64,
     /// When the shard was woken last, microseconds.
     given_us: u64,
     /// Microseconds that the shard has not moved for, as far as this thread saw them pass.
@@ -125,7 +120,7 @@ struct Pulse {
 
 impl Pulse {
     fn new(heart: Arc<Heart>) -> Self {
-        Pulse { seen: heart.beats(), heart, given_us: 0, silent_us: 0 }
+        Pulse { seen_us: heart.beat_us(), heart, given_us: 0, silent_us: 0 }
     }
 
     /// When the shard has to be woken, unless it beats by itself until then. An eighth later than the beat would be, for media that comes at just
@@ -139,8 +134,8 @@ impl Pulse {
     fn look(&mut self, now_us: u64, passed_us: u64, draining: bool) {
         /// When this thread did not run for longer, the shards did not either: the process was stopped, or its machine.
         const PASSED_US_MAX: u64 = TICK_IDLE_MS * 1_000;
-        let beats = self.heart.beats();
-        let moved = std::mem::replace(&mut self.seen, beats) != beats || self.heart.is_stopped();
+        let beat_us = self.heart.beat_us();
+        let moved = std::mem::replace(&mut self.seen_us, beat_us) != beat_us || self.heart.is_stopped();
         self.silent_us = if moved { 0 } else { self.silent_us + passed_us.min(PASSED_US_MAX) };
         if now_us >= self.due_us(draining) {
             self.given_us = now_us;

@@ -6,7 +6,7 @@
 //! `sendfile` looks up each page of the file again for each viewer, which is a quarter of its price; a pipe hands on references (`tee(2)`,
 //! `splice(2)`). No byte is copied, and a page that the file lets go of meanwhile stays as it was, as in a socket's queue.
 
-use super::socket::{Sent, uninterrupted};
+use super::socket::{self, Sent};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
@@ -42,7 +42,7 @@ impl Pipe {
         let (mut at, mut left) = (offset as libc::loff_t, len);
         while left > 0 {
             // SAFETY: `at` is a live local; descriptors are only named.
-            let moved = uninterrupted(|| unsafe {
+            let moved = socket::sent(|| unsafe {
                 libc::splice(file, &mut at, pipe.write.as_raw_fd(), null_mut(), left, libc::SPLICE_F_NONBLOCK)
             });
             match moved? {
@@ -72,7 +72,7 @@ impl Spout {
     /// Sends what `pipe` holds, of `len` bytes, to the non-blocking socket `fd`, as far as it takes it; the pipe keeps all. `more`: further bytes follow at once.
     pub fn send(&mut self, pipe: &Pipe, len: usize, fd: RawFd, more: bool) -> io::Result<Sent> {
         // SAFETY: descriptors are only named.
-        let teed = uninterrupted(|| unsafe {
+        let teed = socket::sent(|| unsafe {
             libc::tee(pipe.read.as_raw_fd(), self.scratch.write.as_raw_fd(), len, libc::SPLICE_F_NONBLOCK)
         });
         // The scratch pipe is empty, so it takes something.
@@ -88,7 +88,7 @@ impl Spout {
     fn pour(&self, to: RawFd, len: usize, more: bool) -> io::Result<Sent> {
         let flags = libc::SPLICE_F_NONBLOCK | if more { libc::SPLICE_F_MORE } else { 0 };
         // SAFETY: descriptors are only named; no offsets.
-        uninterrupted(|| unsafe { libc::splice(self.scratch.read.as_raw_fd(), null_mut(), to, null_mut(), len, flags) })
+        socket::sent(|| unsafe { libc::splice(self.scratch.read.as_raw_fd(), null_mut(), to, null_mut(), len, flags) })
     }
 
     /// Empties the scratch pipe; one that cannot be emptied is replaced.

@@ -24,27 +24,34 @@ pub(crate) enum Sent {
 pub(crate) fn send(fd: RawFd, bytes: &[u8], more: bool) -> io::Result<Sent> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
     // SAFETY: `bytes` is a live slice of `len` readable bytes for the whole call; a bad `fd` is an error, not UB.
-    uninterrupted(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+    sent(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
 /// `sendfile(2)` of `len` bytes at `offset` of `file`.
 pub(crate) fn sendfile(fd: RawFd, file: RawFd, offset: u64, len: usize) -> io::Result<Sent> {
     let mut offset = offset as libc::off_t;
     // SAFETY: `offset` is a live local; descriptors are only named, a bad one is an error, not UB.
-    uninterrupted(|| unsafe { libc::sendfile(fd, file, &mut offset, len) })
+    sent(|| unsafe { libc::sendfile(fd, file, &mut offset, len) })
 }
 
-/// Makes a non-blocking call that moves bytes and returns how many, again each time that a signal interrupts it.
-pub(super) fn uninterrupted(mut call: impl FnMut() -> isize) -> io::Result<Sent> {
+/// Makes a non-blocking call that sends bytes and returns how many, again each time that a signal interrupts it.
+pub(super) fn sent(call: impl FnMut() -> isize) -> io::Result<Sent> {
+    match uninterrupted(call)? {
+        Some(0) => Err(io::ErrorKind::WriteZero.into()),
+        Some(count) => Ok(Sent::Bytes(count)),
+        None => Ok(Sent::Full),
+    }
+}
+
+/// Makes a non-blocking call that returns a number of bytes, again each time that a signal interrupts it. `None`: it would have to wait.
+fn uninterrupted(mut call: impl FnMut() -> isize) -> io::Result<Option<usize>> {
     loop {
-        match call() {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            n @ 1.. => return Ok(Sent::Bytes(n as usize)),
-            _ => {}
+        if let count @ 0.. = call() {
+            return Ok(Some(count as usize));
         }
         let error = io::Error::last_os_error();
         match error.kind() {
-            io::ErrorKind::WouldBlock => return Ok(Sent::Full),
+            io::ErrorKind::WouldBlock => return Ok(None),
             io::ErrorKind::Interrupted => {}
             _ => return Err(error),
         }
@@ -65,17 +72,21 @@ pub(crate) fn shutdown_write(fd: RawFd) {
 
 /// Sets up an accepted socket: non-blocking, closed on exec, no Nagle, little unsent data in the kernel.
 pub(crate) fn tune(fd: RawFd, notsent_lowat_bytes: i32) {
-    // SAFETY: fcntl and setsockopt on a descriptor with live, correctly sized arguments; failures leave defaults, which work.
+    // SAFETY: fcntl on a descriptor, with numbers for arguments; failures leave defaults, which work.
     unsafe {
         let flags = libc::fcntl(fd, libc::F_GETFL);
         libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK);
         libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-        for (option, value) in [(libc::TCP_NODELAY, 1), (libc::TCP_NOTSENT_LOWAT, notsent_lowat_bytes)] {
-            let value: libc::c_int = value;
-            let len = size_of_val(&value) as libc::socklen_t;
-            libc::setsockopt(fd, libc::IPPROTO_TCP, option, (&raw const value).cast(), len);
-        }
     }
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, notsent_lowat_bytes);
+}
+
+/// `setsockopt(2)` of a number; a failure leaves what was set, which works.
+fn set_option(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
+    let len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: `value` is live and of the size given for the whole call; a bad `fd` is an error, not UB.
+    unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), len) };
 }
 
 /// Waits until the socket takes bytes again. May hand over `next`, the next byte to be sent: returns 1 then, else 0.
@@ -132,23 +143,14 @@ pub(crate) async fn read_on_beat(
 /// `recv(2)`, non-blocking.
 fn receive(fd: RawFd, into: &mut [u8]) -> Poll<io::Result<usize>> {
     // SAFETY: `into` is a live slice of `len` writable bytes for the whole call; a bad `fd` is an error, not UB.
-    let count = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
-    if count >= 0 {
-        return Poll::Ready(Ok(count as usize));
-    }
-    let error = io::Error::last_os_error();
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Poll::Pending,
-        _ => Poll::Ready(Err(error)),
-    }
+    let received =
+        uninterrupted(|| unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) });
+    received.transpose().map_or(Poll::Pending, Poll::Ready)
 }
 
 /// Has the socket wake its reader for so many bytes, or its end (SO_RCVLOWAT).
 pub(crate) fn wait_for_bytes(fd: RawFd, bytes: usize) {
-    let bytes = bytes as libc::c_int;
-    let len = size_of_val(&bytes) as libc::socklen_t;
-    // SAFETY: a live, correctly sized argument; a failure leaves what was set, which works.
-    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), len) };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes as libc::c_int);
 }
 
 /// Reads what is there and drops it; the bytes go through the stack, so that who waits owns no buffer. 0 is the end.

@@ -13,12 +13,11 @@ use std::task::Poll;
 
 /// The immortal task that the pacemaker and other shards wake. It ends when the shard has drained.
 pub(crate) async fn run(shard: Rc<Shard>) {
-    let heart = shard.relay.shards[shard.index].heart.clone();
     let drain_deadline_us = Cell::new(None);
     let mut registered = false;
     poll_fn(|cx| {
         if !registered {
-            heart.register(cx.waker());
+            shard.heart().register(cx.waker());
             registered = true;
         }
         beat(&shard);
@@ -30,7 +29,7 @@ pub(crate) async fn run(shard: Rc<Shard>) {
 /// Beats where a wake-up for something else comes about when the next beat would: that saves one of two. What
 /// was woken meanwhile, a push to viewers above all, goes first.
 pub(crate) async fn beat_along(shard: &Rc<Shard>) {
-    let since_us = shard.now().mono_us.saturating_sub(shard.relay.shards[shard.index].heart.beat_us());
+    let since_us = shard.now().mono_us.saturating_sub(shard.heart().beat_us());
     if since_us >= TICK_STEADY_MS * 1_000 / 2 {
         futures_lite::future::yield_now().await;
         beat(shard);
@@ -39,8 +38,7 @@ pub(crate) async fn beat_along(shard: &Rc<Shard>) {
 
 fn beat(shard: &Rc<Shard>) {
     let now = shard.now();
-    let heart = &shard.relay.shards[shard.index].heart;
-    heart.beat(now.mono_us);
+    shard.heart().beat(now.mono_us);
     loop {
         let message = shard.mesh.borrow_mut().receive();
         match message {
@@ -53,14 +51,14 @@ fn beat(shard: &Rc<Shard>) {
     let now = shard.now();
     let mirrors: Vec<_> = shard.mirrors.borrow().values().cloned().collect();
     for mirror in &mirrors {
-        mirror.check(shard, now.mono_us);
+        mirror.check(now.mono_us);
     }
     if now.mono_us.saturating_sub(shard.swept_us.get()) >= SWEEP_MS * 1_000 {
         shard.swept_us.set(now.mono_us);
         sweep(shard, now.mono_us, &mirrors);
     }
     shard.beats.notify_all();
-    heart.set_tempo(shard.tempo(now.mono_us));
+    shard.heart().set_tempo(shard.tempo(now.mono_us));
 }
 
 fn sweep(shard: &Rc<Shard>, now_us: u64, mirrors: &[Rc<super::mirror::Mirror>]) {
